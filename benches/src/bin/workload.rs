@@ -1,0 +1,3 @@
+//! workload
+
+fn main() {}

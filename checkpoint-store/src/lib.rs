@@ -1,0 +1,1 @@
+//! Parquet checkpoints of evolving keyed state.

@@ -1,0 +1,1 @@
+//! The Weir gateway: events in over gRPC, recommendations streamed out.

@@ -1,0 +1,1 @@
+//! A stateful, exactly-once stream runtime in one process.

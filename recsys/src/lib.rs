@@ -1,0 +1,1 @@
+//! Recommendations learnt from an event stream, event by event.

@@ -1,0 +1,1 @@
+//! Keyed and operator state with typed handles over interchangeable backends.

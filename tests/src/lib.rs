@@ -1,0 +1,3 @@
+//! Workspace-wide tests.
+
+pub mod vectors;

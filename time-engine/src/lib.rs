@@ -1,0 +1,1 @@
+//! Event time as Apache Flink defines it.
