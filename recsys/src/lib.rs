@@ -1,1 +1,16 @@
 //! Recommendations learnt from an event stream, event by event.
+
+mod catalogue;
+mod error;
+mod event;
+mod ids;
+mod profile;
+mod recommendation;
+mod time;
+
+pub use catalogue::{Catalogue, CatalogueItem, MAX_ATTRIBUTES, MAX_TEXT_BYTES, UNKNOWN_CATEGORY};
+pub use error::{Error, Result};
+pub use event::{EventType, MAX_METADATA_BYTES, UserEvent};
+pub use ids::{ItemId, MAX_ID_BYTES, SessionId, UserId};
+pub use profile::{INTEREST_ALPHA, MAX_INTERESTS, MAX_PATTERNS, UserProfile};
+pub use recommendation::{Contribution, Recommendation, Source};
