@@ -3,9 +3,19 @@
 #![forbid(unsafe_code)]
 
 mod backend;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+#[cfg(any(feature = "fs", feature = "redb"))]
+pub mod disk;
 mod error;
+#[cfg(feature = "fs")]
+pub mod fs;
+#[cfg(any(feature = "fs", feature = "redb", feature = "testing"))]
+pub mod io;
 mod key_group;
 mod kind;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use backend::{
     BackendStats, Change, Durability, KeyedStateBackend, Maintenance, StateId, Visit,
