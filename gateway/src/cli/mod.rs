@@ -1,0 +1,76 @@
+//! The command line: one file a command.
+//!
+//! Exit codes are stable: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 timed out.
+
+mod output;
+mod profile;
+mod recommend;
+mod subscribe;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// How a command ends other than well.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    /// It was tried and did not work.
+    #[error("{0}")]
+    Failed(String),
+    /// The arguments or the configuration make no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// What was asked for is not there.
+    #[error("{0}")]
+    NotFound(String),
+    /// Nobody answered in time.
+    #[error("{0}")]
+    TimedOut(String),
+}
+
+impl CliError {
+    fn code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Failed(_) => 1,
+            Self::Usage(_) => 2,
+            Self::NotFound(_) => 3,
+            Self::TimedOut(_) => 4,
+        })
+    }
+}
+
+/// The result of a command.
+pub(crate) type CliResult = Result<(), CliError>;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "weir",
+    version,
+    about = "Behaviour events in over gRPC, live recommendations out",
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Subscribe(subscribe::Args),
+    Recommend(recommend::Args),
+    Profile(profile::Args),
+}
+
+/// Runs the command that the process was started with.
+pub fn run() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Subscribe(args) => subscribe::run(args),
+        Command::Recommend(args) => recommend::run(args),
+        Command::Profile(args) => profile::run(args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("weir: {error}");
+            error.code()
+        }
+    }
+}
