@@ -45,7 +45,7 @@ pub(crate) type CliResult = Result<(), CliError>;
 #[command(
     name = "weir",
     version,
-    about = "Behaviour events in over gRPC, live recommendations out",
+    about = "Behaviour events in over gRPC, live recommendations out"
 )]
 struct Cli {
     #[command(subcommand)]

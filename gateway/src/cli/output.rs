@@ -85,7 +85,10 @@ impl From<Status> for CliError {
         let mut text = status.message().to_owned();
         if let Some(request) = status.get_details_bad_request() {
             for violation in request.field_violations {
-                text.push_str(&format!("\n  {}: {}", violation.field, violation.description));
+                text.push_str(&format!(
+                    "\n  {}: {}",
+                    violation.field, violation.description
+                ));
             }
         }
         if text.is_empty() {
@@ -113,7 +116,9 @@ pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, CliError>>) -> Re
 /// A table in the style of all commands.
 pub(crate) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY).set_header(header.to_vec());
+    table
+        .load_style(UTF8_HORIZONTAL_ONLY)
+        .set_header(header.to_vec());
     table
 }
 
@@ -149,7 +154,11 @@ pub(crate) fn profile_json(profile: &UserProfile) -> Value {
 
 /// Seconds since the epoch, whole where they are.
 fn seconds(ms: i64) -> Value {
-    if ms % 1000 == 0 { json!(ms / 1000) } else { json!(ms as f64 / 1000.0) }
+    if ms % 1000 == 0 {
+        json!(ms / 1000)
+    } else {
+        json!(ms as f64 / 1000.0)
+    }
 }
 
 /// The name of an item for people: its id where the catalogue has none.

@@ -29,7 +29,12 @@ pub(crate) fn run(args: Args) -> CliResult {
             history: args.history,
             min_position: 0,
         };
-        Ok(client.get_profile(request).await?.into_inner().profile.unwrap_or_default())
+        Ok(client
+            .get_profile(request)
+            .await?
+            .into_inner()
+            .profile
+            .unwrap_or_default())
     })?;
     if args.format == Format::Json {
         println!("{}", profile_json(&profile));

@@ -29,7 +29,11 @@ pub(crate) fn run(args: Args) -> CliResult {
             k: args.k,
             min_position: 0,
         };
-        Ok(client.recommend(request).await?.into_inner().recommendations)
+        Ok(client
+            .recommend(request)
+            .await?
+            .into_inner()
+            .recommendations)
     })?;
     match args.format {
         Format::Json => {
