@@ -129,11 +129,17 @@ fn keys(rows: &Rows) -> Vec<&[u8]> {
     rows.iter().map(|(key, _)| key.as_slice()).collect()
 }
 
+/// The rows counted, which is exact after a flush.
+fn rows(backend: &mut Backend) -> u64 {
+    backend.flush(Durability::Buffered).expect("flush");
+    backend.stats().rows
+}
+
 /// Clears, and finds nothing left.
 fn finish(mut backend: Backend) {
     backend.clear().expect("clear");
     assert_holds(&backend, &BTreeMap::new());
-    assert_eq!(backend.stats().rows, 0, "rows after clear");
+    assert_eq!(rows(&mut backend), 0, "rows after clear");
 }
 
 fn assert_holds(backend: &Backend, model: &BTreeMap<(StateId, Vec<u8>), Vec<u8>>) {
@@ -195,7 +201,7 @@ pub fn a_later_write_replaces<T: Target>(target: &mut T) {
     for value in [&b"first"[..], b"the second, longer", b"3", b""] {
         put(&mut backend, A, b"\0\0key", value);
         assert_eq!(get(&backend, A, b"\0\0key").as_deref(), Some(value));
-        assert_eq!(backend.stats().rows, 1);
+        assert_eq!(rows(&mut backend), 1);
     }
     finish(backend);
 }
@@ -239,7 +245,7 @@ pub fn the_later_of_two_changes_counts<T: Target>(target: &mut T) {
     assert_eq!(get(&backend, A, b"\0\0twice").as_deref(), Some(&b"2"[..]));
     assert_eq!(get(&backend, A, b"\0\0gone"), None);
     assert_eq!(get(&backend, A, b"\0\0back").as_deref(), Some(&b"3"[..]));
-    assert_eq!(backend.stats().rows, 2);
+    assert_eq!(rows(&mut backend), 2);
     finish(backend);
 }
 
@@ -250,7 +256,7 @@ pub fn an_empty_batch_is_fine<T: Target>(target: &mut T) {
     backend.load(&[]).expect("load nothing");
     delete(&mut backend, A, b"\0\0absent");
     backend.flush(Durability::Synced).expect("flush");
-    assert_eq!(backend.stats().rows, 0);
+    assert_eq!(rows(&mut backend), 0);
     finish(backend);
 }
 
@@ -494,7 +500,7 @@ pub fn many_rows<T: Target>(target: &mut T) {
             }
         }
     }
-    assert_eq!(backend.stats().rows, model.len() as u64);
+    assert_eq!(rows(&mut backend), model.len() as u64);
     assert_holds(&backend, &model);
     finish(backend);
 }
@@ -564,7 +570,9 @@ pub fn rows_are_counted<T: Target>(target: &mut T) {
     let mut backend = target.open();
     for i in 0..100u8 {
         put(&mut backend, A, &[0, 0, i], &[i; 10]);
-        assert_eq!(backend.stats().rows, u64::from(i) + 1);
+        if i % 10 == 0 {
+            assert_eq!(rows(&mut backend), u64::from(i) + 1);
+        }
     }
     assert!(
         backend.stats().accepted_bytes >= 100 * 13,
@@ -575,9 +583,7 @@ pub fn rows_are_counted<T: Target>(target: &mut T) {
         delete(&mut backend, A, &[0, 0, i]);
         delete(&mut backend, A, &[0, 0, i]);
     }
-    assert_eq!(backend.stats().rows, 50);
-    backend.flush(Durability::Synced).expect("flush");
-    assert_eq!(backend.stats().rows, 50);
+    assert_eq!(rows(&mut backend), 50);
     finish(backend);
 }
 
@@ -757,7 +763,7 @@ pub fn random_operations_match_a_map<T: Target>(target: &mut T) {
                 assert_holds(&backend, &model);
             }
             _ => {
-                assert_eq!(backend.stats().rows, model.len() as u64, "step {step}");
+                assert_eq!(rows(&mut backend), model.len() as u64, "step {step}");
                 assert_holds(&backend, &model);
             }
         }

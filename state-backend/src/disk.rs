@@ -240,12 +240,16 @@ impl DiskOptions {
     }
 }
 
-/// Makes `dir` and keeps other backends out of it for as long as the guard lives.
-pub(crate) fn take_dir(dir: &Path, options: &DiskOptions) -> Result<Box<dyn LockGuard>> {
+/// Makes `dir` and keeps other backends away from what `lock` names for as long as the guard lives.
+pub(crate) fn take_dir(
+    dir: &Path,
+    lock: &str,
+    options: &DiskOptions,
+) -> Result<Box<dyn LockGuard>> {
     let fs = options.fs();
     fs.create_dir_all(dir)
         .map_err(|e| Error::io("create", dir, e))?;
-    let lock = dir.join("LOCK");
+    let lock = dir.join(lock);
     match fs.try_lock(&lock) {
         Ok(Some(guard)) => Ok(guard),
         Ok(None) => Err(Error::io(

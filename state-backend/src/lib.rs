@@ -14,6 +14,10 @@ pub mod fs;
 pub mod io;
 mod key_group;
 mod kind;
+#[cfg(feature = "redb")]
+pub mod redb;
+#[cfg(any(feature = "fs", feature = "redb"))]
+mod short_key;
 #[cfg(feature = "testing")]
 pub mod testing;
 

@@ -1,10 +1,10 @@
 //! Where each row lies: the keys of the log in memory, in order.
 
-use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use crate::StateId;
+use crate::short_key::ShortKey;
 
 /// Where a `Put` frame lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,70 +15,10 @@ pub(super) struct Location {
     pub(super) len: u32,
 }
 
-/// A key, without an allocation up to 22 bytes: most keys are a group, a short id and a namespace.
-#[derive(Clone, Debug)]
-enum Key {
-    Inline { len: u8, bytes: [u8; Self::INLINE] },
-    Heap(Box<[u8]>),
-}
-
-impl Key {
-    const INLINE: usize = 22;
-
-    fn new(key: &[u8]) -> Self {
-        if key.len() > Self::INLINE {
-            return Self::Heap(key.into());
-        }
-        let mut bytes = [0; Self::INLINE];
-        bytes[..key.len()].copy_from_slice(key);
-        Self::Inline {
-            len: key.len() as u8,
-            bytes,
-        }
-    }
-
-    fn as_bytes(&self) -> &[u8] {
-        match self {
-            Self::Inline { len, bytes } => &bytes[..usize::from(*len)],
-            Self::Heap(bytes) => bytes,
-        }
-    }
-
-    fn heap_bytes(len: usize) -> u64 {
-        if len > Self::INLINE { len as u64 } else { 0 }
-    }
-}
-
-impl Borrow<[u8]> for Key {
-    fn borrow(&self) -> &[u8] {
-        self.as_bytes()
-    }
-}
-
-impl PartialEq for Key {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_bytes() == other.as_bytes()
-    }
-}
-
-impl Eq for Key {}
-
-impl PartialOrd for Key {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Key {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.as_bytes().cmp(other.as_bytes())
-    }
-}
-
 /// The keys of all states. About 55 bytes a row with keys up to 22 bytes.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    states: BTreeMap<StateId, BTreeMap<Key, Location>>,
+    states: BTreeMap<StateId, BTreeMap<ShortKey, Location>>,
     rows: u64,
     heap_bytes: u64,
 }
@@ -95,9 +35,9 @@ impl Index {
         if let Some(found) = rows.get_mut(key) {
             return Some(std::mem::replace(found, at));
         }
-        rows.insert(Key::new(key), at);
+        rows.insert(ShortKey::new(key), at);
         self.rows += 1;
-        self.heap_bytes += Key::heap_bytes(key.len());
+        self.heap_bytes += ShortKey::heap_bytes(key.len());
         None
     }
 
@@ -108,7 +48,7 @@ impl Index {
             self.states.remove(&state);
         }
         self.rows -= 1;
-        self.heap_bytes -= Key::heap_bytes(key.len());
+        self.heap_bytes -= ShortKey::heap_bytes(key.len());
         Some(found)
     }
 
@@ -137,7 +77,7 @@ impl Index {
 
     /// Nodes of std's B-tree hold 11 entries and are about two thirds full.
     pub(super) fn memory_bytes(&self) -> u64 {
-        let entry = size_of::<(Key, Location)>() as u64;
+        let entry = size_of::<(ShortKey, Location)>() as u64;
         self.rows * entry * 3 / 2 + self.heap_bytes
     }
 }

@@ -75,7 +75,7 @@ impl FsBackend {
     /// system refuses or another backend has the directory open.
     pub fn open(dir: impl AsRef<Path>, options: &DiskOptions) -> Result<Self> {
         let dir = dir.as_ref();
-        let lock = crate::disk::take_dir(dir, options)?;
+        let lock = crate::disk::take_dir(dir, "LOCK", options)?;
         let (segments, index) = recovery::recover(dir, options)?;
         Ok(Self {
             index,
@@ -88,6 +88,18 @@ impl FsBackend {
             poisoned: None,
             _lock: lock,
         })
+    }
+
+    /// Deletes the log in `dir` without reading it: one that is damaged, or belongs to another
+    /// checkpoint than the one being restored.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] when the file system refuses or a backend has the directory open.
+    pub fn remove(dir: impl AsRef<Path>, options: &DiskOptions) -> Result<()> {
+        let dir = dir.as_ref();
+        let _lock = crate::disk::take_dir(dir, "LOCK", options)?;
+        segments::remove_all(dir, options)
     }
 
     /// After a failed sync nothing is known about what is on the medium: go no further.

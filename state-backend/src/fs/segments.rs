@@ -536,6 +536,22 @@ pub(super) fn remove_file(fs: &dyn Fs, dir: &Path, number: u32) -> Result<()> {
     fs.sync_dir(dir).map_err(|e| Error::io("sync", dir, e))
 }
 
+/// Removes every segment in `dir`, newest first: what a crash leaves of it is a whole log.
+pub(super) fn remove_all(dir: &Path, options: &DiskOptions) -> Result<()> {
+    let fs = &**options.fs();
+    let mut numbers: Vec<_> = fs
+        .list(dir)
+        .map_err(|e| Error::io("list", dir, e))?
+        .iter()
+        .filter_map(|path| number_of(path))
+        .collect();
+    numbers.sort_unstable();
+    for number in numbers.into_iter().rev() {
+        remove_file(fs, dir, number)?;
+    }
+    Ok(())
+}
+
 fn file_name(number: u32) -> String {
     format!("{number:010}.log")
 }
