@@ -3,6 +3,11 @@
 //! A module's `check` runs one case and returns every difference it finds. The `vectors` binary is
 //! the command line over this module.
 
+mod compare;
+mod timers;
+mod watermarks;
+mod windows;
+
 use serde_json::Value;
 use std::fmt;
 
@@ -45,5 +50,56 @@ pub fn check(case: &Value) -> Result<Outcome, String> {
         return Ok(Outcome::Skipped("Flink leaves its order open".to_owned()));
     }
     let family = case["family"].as_str().ok_or("no family")?;
-    Err(format!("unknown family {family:?}"))
+    match family {
+        "tumbling" | "sliding" | "session" | "triggers" => windows::check(case),
+        "timers" => timers::check(case),
+        "watermarks" => watermarks::check(case),
+        _ => Err(format!("unknown family {family:?}")),
+    }
+}
+
+/// Replays a public file of recorded cases, or says that it is not there.
+#[cfg(test)]
+fn replay_public(family: &str) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join(format!("../../shared/vectors/{family}.public.jsonl"));
+    let Ok(text) = std::fs::read_to_string(&path) else {
+        eprintln!("skipped: {} is not there", path.display());
+        return;
+    };
+    let mut failures = Vec::new();
+    for line in text.lines().filter(|line| !line.trim().is_empty()) {
+        let case: Value = serde_json::from_str(line).expect("one JSON object a line");
+        let id = &case["id"];
+        match check(&case) {
+            Ok(Outcome::Skipped(_)) => {}
+            Ok(Outcome::Compared(differences)) => {
+                failures.extend(differences.first().map(|first| format!("{id} {first}")));
+            }
+            Err(error) => failures.push(format!("{id} {error}")),
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::replay_public;
+
+    #[test]
+    fn windows_behave_as_recorded() {
+        for family in ["tumbling", "sliding", "session", "triggers"] {
+            replay_public(family);
+        }
+    }
+
+    #[test]
+    fn timers_behave_as_recorded() {
+        replay_public("timers");
+    }
+
+    #[test]
+    fn watermarks_behave_as_recorded() {
+        replay_public("watermarks");
+    }
 }

@@ -5,6 +5,7 @@ mod error;
 mod timer;
 mod timestamp;
 pub mod watermark;
+pub mod window;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::{Error, Result};

@@ -1,5 +1,25 @@
 //! How far event time has come: watermarks, who makes them, and how several become one.
 
+mod alignment;
+mod assigner;
+mod dynamic;
+mod generator;
+mod merge;
+mod multiplexer;
+mod quantile;
+mod valve;
+
+pub use alignment::{Alignment, Pace};
+pub use assigner::{AssignerOptions, WatermarkAssigner};
+pub use dynamic::DynamicWatermarks;
+pub use generator::{
+    BoundedOutOfOrderness, Monotonous, NoWatermarks, Punctuated, WatermarkGenerator,
+};
+pub use merge::WatermarkMerge;
+pub use multiplexer::{Emission, WatermarkMultiplexer};
+pub use quantile::{QuantileOptions, QuantileWatermarks};
+pub use valve::WatermarkValve;
+
 use crate::Timestamp;
 use std::fmt;
 
@@ -40,4 +60,24 @@ impl fmt::Display for Watermark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0, f)
     }
+}
+
+/// Whether a stream moves time. An idle one holds nobody back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub enum WatermarkStatus {
+    /// Watermarks can be expected.
+    Active,
+    /// None can for now.
+    Idle,
+}
+
+/// What goes downstream about time, in the order of the calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub enum Signal {
+    /// Time has come this far.
+    Watermark(Watermark),
+    /// The stream became idle or active.
+    Status(WatermarkStatus),
 }
