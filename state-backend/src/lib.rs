@@ -5,6 +5,8 @@
 mod backend;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(test)]
+mod crash_tests;
 #[cfg(any(feature = "fs", feature = "redb"))]
 pub mod disk;
 mod error;

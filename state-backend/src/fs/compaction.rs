@@ -67,7 +67,9 @@ impl FsBackend {
                     return Err(error);
                 }
             },
-            Phase::Removing(Removal::Running(thread)) if !thread.is_finished() => {
+            Phase::Removing(Removal::Running(thread))
+                if !thread.is_finished() && !self.far_behind() =>
+            {
                 Phase::Removing(Removal::Running(thread))
             }
             Phase::Removing(removal) => {
@@ -90,8 +92,18 @@ impl FsBackend {
     }
 
     fn compaction_due(&self) -> bool {
+        self.dead_share() > self.threshold
+    }
+
+    /// Whether writers have to wait for the removal under way, so that the disk does not fill up
+    /// with dead segments while one is being synced.
+    fn far_behind(&self) -> bool {
+        self.segments.all().len() > 4 && self.dead_share() > self.threshold.midpoint(1.0)
+    }
+
+    fn dead_share(&self) -> f64 {
         let (len, live) = (self.segments.len(), self.segments.live());
-        (len - live) as f64 > self.threshold * len as f64
+        (len - live) as f64 / len.max(1) as f64
     }
 
     /// The closed segment with the least to copy. When none gives much back, the oldest: it can
@@ -185,7 +197,7 @@ impl FsBackend {
         let needed = match frame.kind {
             Kind::Put => current == Some(from),
             Kind::Delete => !oldest && current.is_none(),
-            Kind::Synced | Kind::Clear => false,
+            Kind::Clear => false,
         };
         if !needed {
             return Ok(());
@@ -241,8 +253,7 @@ impl FsBackend {
 }
 
 fn remove(work: &SyncWork, victim: u32) -> Result<Position> {
-    work.run_and_remove(victim)?;
-    Ok(work.upto)
+    work.run_and_remove(victim)
 }
 
 impl Removal {

@@ -3,14 +3,18 @@
 //! ```text
 //! segment := header frame*
 //! header  := "WEIRLOG1" | segment u32 | previous u32 | previous_len u64 | crc32 u32      (LE, 28 bytes)
+//! mark    := segment u32 | offset u64 | crc32 u32                    (LE, in a file of its own)
 //! frame   := crc32 u32 | tag u8 | key_len u24 | value_len u32 | state u16 | key | value  (LE)
 //! ```
 //!
 //! The checksum covers everything after itself. The high bit of the tag ends a batch: recovery
 //! takes whole batches only. A header names the segment before it and its length, so that a
-//! segment whose un-synced end was lost is noticed even when it ends between two frames.
+//! segment whose un-synced end was lost is noticed even when it ends between two frames. The mark
+//! says up to where the log was synced: what is wrong before it is damage, what is wrong behind it a
+//! torn tail. It is written after the sync and need not be synced itself.
 
 pub(super) const HEADER_LEN: usize = 28;
+pub(super) const MARK_LEN: usize = 16;
 pub(super) const FRAME_LEN: usize = 14;
 const MAGIC: &[u8; 8] = b"WEIRLOG1";
 const END_OF_BATCH: u8 = 0x80;
@@ -22,11 +26,8 @@ pub(super) const MAX_KEY: usize = (1 << 24) - 1;
 pub(super) enum Kind {
     Put = 1,
     Delete = 2,
-    /// Everything before this position was synced. A bad frame before it is damage, not a torn
-    /// tail.
-    Synced = 3,
     /// Nothing before counts any more.
-    Clear = 4,
+    Clear = 3,
 }
 
 impl Kind {
@@ -34,8 +35,7 @@ impl Kind {
         Some(match tag & !END_OF_BATCH {
             1 => Self::Put,
             2 => Self::Delete,
-            3 => Self::Synced,
-            4 => Self::Clear,
+            3 => Self::Clear,
             _ => return None,
         })
     }
@@ -55,14 +55,20 @@ impl Position {
         offset: 0,
     };
 
-    pub(super) fn to_bytes(self) -> [u8; 12] {
-        let mut bytes = [0; 12];
+    pub(super) fn encode(self) -> [u8; MARK_LEN] {
+        let mut bytes = [0; MARK_LEN];
         bytes[..4].copy_from_slice(&self.segment.to_le_bytes());
-        bytes[4..].copy_from_slice(&self.offset.to_le_bytes());
+        bytes[4..12].copy_from_slice(&self.offset.to_le_bytes());
+        let crc = crc32fast::hash(&bytes[..12]);
+        bytes[12..].copy_from_slice(&crc.to_le_bytes());
         bytes
     }
 
-    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+    /// `None`: not a position, or a damaged one.
+    pub(super) fn decode(bytes: &[u8; MARK_LEN]) -> Option<Self> {
+        if crc32fast::hash(&bytes[..12]) != u32_at(bytes, 12)? {
+            return None;
+        }
         Some(Self {
             segment: u32_at(bytes, 0)?,
             offset: u64_at(bytes, 4)?,
@@ -158,13 +164,6 @@ impl<'a> Frame<'a> {
         out.extend_from_slice(self.value);
         seal(&mut out[start..]);
     }
-
-    /// The position a `Synced` frame names.
-    pub(super) fn synced(&self) -> Option<Position> {
-        (self.kind == Kind::Synced)
-            .then(|| Position::from_bytes(self.value))
-            .flatten()
-    }
 }
 
 /// Makes the encoded frame the last one of its batch.
@@ -176,19 +175,6 @@ pub(super) fn end_batch(frame: &mut [u8]) {
 fn seal(frame: &mut [u8]) {
     let crc = crc32fast::hash(&frame[4..]);
     frame[..4].copy_from_slice(&crc.to_le_bytes());
-}
-
-/// The furthest position that any `Synced` frame among `bytes` names, wherever it starts: bytes
-/// behind a damaged frame have lost their framing.
-pub(super) fn furthest_synced(bytes: &[u8]) -> Option<Position> {
-    const LEN: usize = FRAME_LEN + 12;
-    // key_len 0, value_len 12, state 0, as `Synced` is always written.
-    let rest = [0, 0, 0, 12, 0, 0, 0, 0, 0];
-    bytes
-        .windows(LEN)
-        .filter(|w| w[4] == Kind::Synced as u8 | END_OF_BATCH && w[5..FRAME_LEN] == rest)
-        .filter_map(|w| Frame::decode(w)?.synced())
-        .max()
 }
 
 /// What reading a segment came to.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::index::{Index, Location};
-use super::log::{Frame, HEADER_LEN, Header, Kind, Position, furthest_synced, scan_segment};
+use super::log::{Frame, HEADER_LEN, Header, Kind, Position, scan_segment};
 use super::segments::{Segment, Segments, number_of, remove_file};
 use crate::disk::DiskOptions;
 use crate::io::{Fs, FsFile, OpenMode};
@@ -14,9 +14,9 @@ use crate::{Error, Result, StateId};
 /// Reads every segment in `dir`.
 ///
 /// The first place where the log does not continue (a bad frame, a batch without its end, a
-/// segment shorter than the next one says) ends it. When a later `Synced` frame says that the
-/// place was synced, bytes were damaged: that is an error. Otherwise a crash tore the tail, and what lies
-/// behind the last whole batch is removed.
+/// segment shorter than the next one says) ends it. When the mark says that the place was synced,
+/// bytes were damaged: that is an error. Otherwise a crash tore the tail, and what lies behind the
+/// last whole batch is removed.
 pub(super) fn recover(dir: &Path, options: &DiskOptions) -> Result<(Segments, Index)> {
     let fs = &**options.fs();
     let mut found = BTreeMap::new();
@@ -26,10 +26,10 @@ pub(super) fn recover(dir: &Path, options: &DiskOptions) -> Result<(Segments, In
         }
     }
     let mut recovery = Recovery {
-        segments: Segments::new(dir, options),
+        segments: Segments::open(dir, options)?,
         index: Index::default(),
-        synced: Position::START,
     };
+    let synced = recovery.segments.known_synced();
     let mut torn = None;
     for (number, path) in &found {
         let file = fs
@@ -41,28 +41,21 @@ pub(super) fn recover(dir: &Path, options: &DiskOptions) -> Result<(Segments, In
             break;
         }
     }
-    if let Some(position) = torn {
-        if let Some(synced) = furthest_synced_from(fs, &found, position)?
-            && synced > position
-        {
-            return Err(recovery.segments.damaged(position.segment, position.offset));
-        }
-        recovery.cut(fs, dir, &found, position)?;
+    let end = torn.unwrap_or_else(|| recovery.segments.end());
+    if end < synced {
+        return Err(recovery.segments.damaged(end.segment, end.offset));
+    }
+    if torn.is_some() {
+        recovery.cut(fs, dir, &found, end)?;
     }
     recovery.drop_cleared(fs, dir)?;
-    let Recovery {
-        mut segments,
-        index,
-        synced,
-    } = recovery;
-    segments.set_synced(synced);
-    Ok((segments, index))
+    recovery.segments.adopted();
+    Ok((recovery.segments, recovery.index))
 }
 
 struct Recovery {
     segments: Segments,
     index: Index,
-    synced: Position,
 }
 
 impl Recovery {
@@ -86,12 +79,7 @@ impl Recovery {
         }
         self.segments
             .adopt(number, Segment::new(file, HEADER_LEN as u64));
-        let mut synced = self.synced;
-        let scanned = scan_segment(bytes, |offset, frame| {
-            synced = synced.max(frame.synced().unwrap_or(Position::START));
-            self.take(number, offset, frame);
-        });
-        self.synced = synced;
+        let scanned = scan_segment(bytes, |offset, frame| self.take(number, offset, frame));
         let valid = scanned.valid as u64;
         self.segments.set_len(number, valid);
         Ok((!scanned.complete).then_some(Position {
@@ -121,7 +109,6 @@ impl Recovery {
                 self.segments.kill_all(number);
                 None
             }
-            Kind::Synced => None,
         };
         if let Some(replaced) = replaced {
             self.segments.kill(replaced);
@@ -164,27 +151,6 @@ impl Recovery {
         }
         Ok(())
     }
-}
-
-fn furthest_synced_from(
-    fs: &dyn Fs,
-    found: &BTreeMap<u32, PathBuf>,
-    from: Position,
-) -> Result<Option<Position>> {
-    let mut furthest = None;
-    for (number, path) in found.range(from.segment..) {
-        let file = fs
-            .open(path, OpenMode::Existing)
-            .map_err(|e| Error::io("open", path, e))?;
-        let bytes = read_all(&*file, path)?;
-        let start = if *number == from.segment {
-            from.offset as usize
-        } else {
-            0
-        };
-        furthest = furthest.max(furthest_synced(&bytes[start.min(bytes.len())..]));
-    }
-    Ok(furthest)
 }
 
 fn read_all(file: &dyn FsFile, path: &Path) -> Result<Vec<u8>> {

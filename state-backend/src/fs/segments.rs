@@ -5,10 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::index::Location;
-use super::log::{Frame, HEADER_LEN, Header, Kind, Position};
+use super::log::{Frame, HEADER_LEN, Header, Kind, MARK_LEN, Position};
 use crate::disk::{DiskOptions, SyncPolicy};
 use crate::io::{Fs, FsFile, OpenMode};
 use crate::{Error, Result};
+
+/// The file of the mark.
+const MARK: &str = "SYNCED";
 
 /// One file of the log.
 #[derive(Debug)]
@@ -55,8 +58,9 @@ pub(super) struct Segments {
     /// Segments with bytes that are not synced, and whether a name is not.
     unsynced: BTreeSet<u32>,
     names_unsynced: bool,
-    /// What the newest `Synced` frame says, or will say.
+    /// What the mark says.
     synced: Position,
+    mark: Arc<dyn FsFile>,
     /// Behind the last frame that changed anything.
     changed: Position,
     written_bytes: u64,
@@ -67,9 +71,21 @@ pub(super) struct Segments {
 }
 
 impl Segments {
-    pub(super) fn new(dir: &Path, options: &DiskOptions) -> Self {
+    /// An empty log, and the mark that an earlier one left.
+    pub(super) fn open(dir: &Path, options: &DiskOptions) -> Result<Self> {
         let buffer_bytes = options.write_buffer_bytes();
-        Self {
+        let path = dir.join(MARK);
+        let mark = options
+            .fs()
+            .open(&path, OpenMode::CreateOrKeep)
+            .map_err(|e| Error::io("open", &path, e))?;
+        let mut bytes = [0; MARK_LEN];
+        // Too short, or damaged: then nothing is known.
+        let synced = match mark.read_at(0, &mut bytes) {
+            Ok(()) => Position::decode(&bytes).unwrap_or(Position::START),
+            Err(_) => Position::START,
+        };
+        Ok(Self {
             fs: Arc::clone(options.fs()),
             dir: dir.to_owned(),
             buffer_bytes,
@@ -82,13 +98,14 @@ impl Segments {
             written: 0,
             unsynced: BTreeSet::new(),
             names_unsynced: false,
-            synced: Position::START,
+            synced,
+            mark,
             changed: Position::START,
             written_bytes: 0,
             len: 0,
             live: 0,
             cleared_before: 0,
-        }
+        })
     }
 
     /// Takes over a segment found at start, in ascending order. Nothing says that the last process
@@ -148,10 +165,19 @@ impl Segments {
             .collect()
     }
 
-    /// Bytes behind which damage cannot be a torn tail.
-    pub(super) fn set_synced(&mut self, synced: Position) {
-        self.synced = synced;
+    /// Up to where the log is known to be synced.
+    pub(super) fn known_synced(&self) -> Position {
+        self.synced
+    }
+
+    /// The log is read: what the mark says was synced need not be again.
+    pub(super) fn adopted(&mut self) {
+        let synced = self.synced;
         self.unsynced.retain(|segment| *segment >= synced.segment);
+        if self.changed <= synced {
+            self.unsynced.clear();
+            self.names_unsynced = false;
+        }
     }
 
     pub(super) fn path(&self, number: u32) -> PathBuf {
@@ -206,15 +232,13 @@ impl Segments {
                 self.live += len;
             }
             Kind::Delete => segment.deletions += len,
-            Kind::Synced | Kind::Clear => {}
+            Kind::Clear => {}
         }
         self.len += len;
-        if frame.kind != Kind::Synced {
-            self.changed = Position {
-                segment: number,
-                offset: offset + len,
-            };
-        }
+        self.changed = Position {
+            segment: number,
+            offset: offset + len,
+        };
         self.unsynced.insert(number);
         Location {
             segment: number,
@@ -380,24 +404,22 @@ impl Segments {
         }
     }
 
-    /// Notes that the work was done, and writes it down for the next recovery.
+    /// Notes that the work was done, and marks it for the next recovery.
     pub(super) fn synced(&mut self, upto: Position) {
         if upto <= self.synced {
             return;
         }
-        self.synced = upto;
         let end = self.end();
         self.unsynced
             .retain(|n| *n > upto.segment || (*n == upto.segment && end > upto));
-        // The frame itself is not synced, and need not be.
-        if !self.all.is_empty() {
-            self.append(&Frame {
-                kind: Kind::Synced,
-                ends_batch: true,
-                state: 0,
-                key: &[],
-                value: &upto.to_bytes(),
-            });
+        self.set_mark(upto);
+    }
+
+    fn set_mark(&mut self, synced: Position) {
+        self.synced = synced;
+        // The mark only helps to tell damage from a torn tail: doing without it is no failure.
+        if self.mark.write_at(0, &synced.encode()).is_ok() {
+            self.written_bytes += MARK_LEN as u64;
         }
     }
 
@@ -426,9 +448,11 @@ impl Segments {
                 self.tail.clear();
                 self.tail_start = 0;
                 self.written = 0;
-                // Numbers begin again at 1.
-                self.synced = Position::START;
+                // Numbers begin again at 1, and a mark beyond them would be taken for damage.
                 self.changed = Position::START;
+                self.set_mark(Position::START);
+                let path = self.dir.join(MARK);
+                self.mark.sync().map_err(|e| Error::io("sync", path, e))?;
             }
             Ok(()) => {}
         }
@@ -516,12 +540,17 @@ impl SyncWork {
             .map_err(|e| Error::io("sync", &self.dir, e))
     }
 
-    /// Syncs unless the policy is not to, then removes a segment for good.
-    pub(super) fn run_and_remove(&self, number: u32) -> Result<()> {
-        if self.policy != SyncPolicy::Never {
+    /// Syncs unless the policy is not to, then removes a segment for good; returns up to where
+    /// it synced.
+    pub(super) fn run_and_remove(&self, number: u32) -> Result<Position> {
+        let synced = if self.policy == SyncPolicy::Never {
+            Position::START
+        } else {
             self.run()?;
-        }
-        remove_file(&*self.fs, &self.dir, number)
+            self.upto
+        };
+        remove_file(&*self.fs, &self.dir, number)?;
+        Ok(synced)
     }
 }
 
@@ -539,6 +568,12 @@ pub(super) fn remove_file(fs: &dyn Fs, dir: &Path, number: u32) -> Result<()> {
 /// Removes every segment in `dir`, newest first: what a crash leaves of it is a whole log.
 pub(super) fn remove_all(dir: &Path, options: &DiskOptions) -> Result<()> {
     let fs = &**options.fs();
+    match fs.remove(&dir.join(MARK)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(Error::io("remove", dir.join(MARK), error));
+        }
+        _ => fs.sync_dir(dir).map_err(|e| Error::io("sync", dir, e))?,
+    }
     let mut numbers: Vec<_> = fs
         .list(dir)
         .map_err(|e| Error::io("list", dir, e))?

@@ -33,7 +33,7 @@ impl Job {
     }
 
     pub(super) fn rebuild(work: Work, tree: Arc<Tree>, options: DiskOptions) -> Result<Self> {
-        Self::start(work, move || Done::Rebuilt(rebuild(&tree, &options)))
+        Self::start(work, move || Done::Rebuilt(tree.rebuild(&options)))
     }
 
     fn start(work: Work, run: impl FnOnce() -> Done + Send + 'static) -> Result<Self> {
@@ -67,33 +67,4 @@ impl Job {
             }),
         }
     }
-}
-
-/// The new file is whole and durable before it takes the old one's name.
-fn rebuild(tree: &Tree, options: &DiskOptions) -> Result<Tree> {
-    let path = tree.storage.path();
-    let fresh = path.with_extension("rebuilt");
-    let copy = match tree.copy_to(&fresh, options) {
-        Ok(copy) => copy,
-        Err(error) => {
-            // Half a copy is of no use, and the disk may be full.
-            let _ = options.fs().remove(&fresh);
-            return Err(error);
-        }
-    };
-    copy.storage.sync()?;
-    let renamed = options.fs().rename(&fresh, path);
-    renamed.map_err(|e| Error::io("replace", path, e))?;
-    sync_dir_of(path, options)?;
-    Ok(copy)
-}
-
-pub(super) fn sync_dir_of(path: &std::path::Path, options: &DiskOptions) -> Result<()> {
-    let Some(dir) = path.parent() else {
-        return Ok(());
-    };
-    options
-        .fs()
-        .sync_dir(dir)
-        .map_err(|e| Error::io("sync", dir, e))
 }

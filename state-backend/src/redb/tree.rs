@@ -1,7 +1,7 @@
 //! The file: one table of rows, written in sorted batches, rebuilt when it has grown too loose.
 
 use std::ops::Bound;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ::redb::{
@@ -11,7 +11,7 @@ use ::redb::{
 
 use super::memtable::Memtable;
 use super::storage::{RedbFile, Storage};
-use crate::disk::DiskOptions;
+use crate::disk::{DiskOptions, SyncPolicy};
 use crate::io::OpenMode;
 use crate::{Error, Result};
 
@@ -40,10 +40,39 @@ pub(super) struct View {
 }
 
 impl Tree {
-    /// Opens or makes the file and verifies every page of it.
+    /// Opens the file and verifies every page of it, or makes a new one.
     pub(super) fn open(path: &Path, options: &DiskOptions) -> Result<Self> {
-        let storage = Storage::open(path, path, OpenMode::CreateOrKeep, options)?;
+        match Storage::open(path, path, OpenMode::Existing, options) {
+            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                let fresh = Self::new_beside(path, options)?;
+                fresh.take_its_place(options)?;
+                Ok(fresh)
+            }
+            // A file gets its name when it is whole; redb would make a new one of an empty one.
+            Ok(storage) if storage.len() == 0 => {
+                Err(Error::corrupted(path.display().to_string(), "it is empty"))
+            }
+            storage => Self::on(storage?, options),
+        }
+    }
+
+    /// Makes a file that is to be at `path`, under another name: a crash must not leave half a
+    /// file there.
+    fn new_beside(path: &Path, options: &DiskOptions) -> Result<Self> {
+        let mode = OpenMode::CreateOrTruncate;
+        let storage = Storage::open(&beside(path), path, mode, options)?;
         Self::on(storage, options)
+    }
+
+    /// Gives the file its name, whole and durable, in the place of an older one.
+    fn take_its_place(&self, options: &DiskOptions) -> Result<()> {
+        let (fs, path) = (options.fs(), self.storage.path());
+        if options.sync() != SyncPolicy::Never {
+            self.storage.sync()?;
+        }
+        fs.rename(&beside(path), path)
+            .map_err(|e| Error::io("replace", path, e))?;
+        sync_dir_of(path, options)
     }
 
     fn on(storage: Arc<Storage>, options: &DiskOptions) -> Result<Self> {
@@ -119,12 +148,20 @@ impl Tree {
         Ok(())
     }
 
-    /// Copies every row, in order and densely packed, into a new file at `at` that is to take
-    /// the place of this one.
-    pub(super) fn copy_to(&self, at: &Path, options: &DiskOptions) -> Result<Self> {
-        let mode = OpenMode::CreateOrTruncate;
-        let storage = Storage::open(at, self.storage.path(), mode, options)?;
-        let copy = Self::on(storage, options)?;
+    /// Replaces the file by a densely packed copy. This one can still be read from, not written.
+    pub(super) fn rebuild(&self, options: &DiskOptions) -> Result<Self> {
+        let copy = self.copy(options);
+        if copy.is_err() {
+            // Half a copy is of no use, and the disk may be full.
+            let _ = options.fs().remove(&beside(self.storage.path()));
+        }
+        let copy = copy?;
+        copy.take_its_place(options)?;
+        Ok(copy)
+    }
+
+    fn copy(&self, options: &DiskOptions) -> Result<Self> {
+        let copy = Self::new_beside(self.storage.path(), options)?;
         let run = || -> Result<(), ::redb::Error> {
             let from = self.db.begin_read()?;
             let live = from
@@ -230,6 +267,9 @@ fn cursor_failed(error: ::redb::CursorError) -> ::redb::Error {
 fn failed(storage: &Storage, action: &'static str, error: ::redb::Error) -> Error {
     let path = storage.path();
     match error {
+        ::redb::Error::Io(source) if is_damage(&source) => {
+            Error::corrupted(path.display().to_string(), source.to_string())
+        }
         ::redb::Error::Io(source) => Error::io(action, path, source),
         ::redb::Error::PreviousIo if storage.was_full() => {
             Error::io(action, path, std::io::ErrorKind::StorageFull.into())
@@ -241,4 +281,25 @@ fn failed(storage: &Storage, action: &'static str, error: ::redb::Error) -> Erro
             source: Box::new(other),
         },
     }
+}
+
+/// Not a redb file, or cut off.
+fn is_damage(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{InvalidData, UnexpectedEof};
+    matches!(error.kind(), InvalidData | UnexpectedEof)
+}
+
+/// Where a new file is made.
+pub(super) fn beside(path: &Path) -> PathBuf {
+    path.with_extension("new")
+}
+
+pub(super) fn sync_dir_of(path: &Path, options: &DiskOptions) -> Result<()> {
+    let Some(dir) = path.parent() else {
+        return Ok(());
+    };
+    options
+        .fs()
+        .sync_dir(dir)
+        .map_err(|e| Error::io("sync", dir, e))
 }
