@@ -2,10 +2,13 @@
 
 mod catalogue;
 mod error;
+pub mod evaluate;
 mod event;
 mod ids;
+pub mod model;
 mod profile;
 mod recommendation;
+mod recommender;
 mod time;
 
 pub use catalogue::{Catalogue, CatalogueItem, MAX_ATTRIBUTES, MAX_TEXT_BYTES, UNKNOWN_CATEGORY};
@@ -14,3 +17,4 @@ pub use event::{EventType, MAX_METADATA_BYTES, UserEvent};
 pub use ids::{ItemId, MAX_ID_BYTES, SessionId, UserId};
 pub use profile::{INTEREST_ALPHA, MAX_INTERESTS, MAX_PATTERNS, UserProfile};
 pub use recommendation::{Contribution, Recommendation, Source};
+pub use recommender::Recommender;

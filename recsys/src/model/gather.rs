@@ -1,0 +1,368 @@
+use crate::error::Result;
+use crate::model::channel::{CHANNELS, Channel};
+use crate::model::features::{FEATURES, describe_item, describe_own, describe_rank};
+use crate::model::handle::Handle;
+use crate::model::options::{
+    CANDIDATES, KNN_AGE_MS, KNN_DISTANCE, KNN_IDF, KNN_ITEMS, KNN_NEIGHBOURS, KNN_PROBES,
+    KNN_SESSION_DECAY, KNN_USER_DECAY, POPULARITY_PENALTY, QUERY_FAR, QUERY_ITEMS, QUERY_NEAR,
+    QUERY_WEIGHT,
+};
+use crate::model::records::{BOARDS, Records, Touch};
+use crate::model::scratch::{Marks, Sums, keep_top};
+
+/// What is needed of an item for each of thousands of sums: kept by slot, a pure function of the
+/// item's record, filled when first asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Facts {
+    pub(crate) handle: Handle,
+    inverse_norm: f32,
+    /// `mass^-0.5`, for the item as the neighbour asked from.
+    inverse_root: f32,
+    idf: f32,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+enum Known {
+    #[default]
+    NotAsked,
+    Free,
+    Live(Facts),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Candidate {
+    pub(crate) item: Handle,
+    /// Bit n: channel n named it.
+    channels: u16,
+}
+
+impl Candidate {
+    pub(crate) fn named_by(&self, channel: usize) -> bool {
+        self.channels >> channel & 1 == 1
+    }
+}
+
+/// Finds the candidates of a query and their features. All fields are working memory.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Gather {
+    facts: Vec<Known>,
+    /// Most recent first.
+    pub(crate) history: Vec<Touch>,
+    pub(crate) excluded: Marks,
+    own: Marks,
+    sums: Sums,
+    people: Sums,
+    list: Vec<(f32, Handle)>,
+    second: Vec<(f32, Handle)>,
+    neighbours: Vec<(f32, f32, u32)>,
+    boards: [Vec<(f64, Handle)>; BOARDS],
+    board_max: [f64; BOARDS],
+    index: Marks,
+    pub(crate) candidates: Vec<Candidate>,
+    pub(crate) features: Vec<[f32; FEATURES]>,
+    pub(crate) now_ms: i64,
+    wanted_share: f32,
+}
+
+impl Gather {
+    /// Forgets what was derived of an item; its record has changed.
+    pub(crate) fn changed(&mut self, slot: u32) {
+        if let Some(facts) = self.facts.get_mut(slot as usize) {
+            *facts = Known::NotAsked;
+        }
+    }
+
+    /// The facts of the item now in the slot.
+    pub(crate) fn facts<R: Records>(
+        &mut self,
+        records: &mut R,
+        slot: u32,
+    ) -> Result<Option<Facts>> {
+        let at = slot as usize;
+        if at >= self.facts.len() {
+            self.facts.resize(at + 1, Known::NotAsked);
+        }
+        match self.facts[at] {
+            Known::Live(facts) => Ok(Some(facts)),
+            Known::Free => Ok(None),
+            Known::NotAsked => {
+                let known = match records.item(slot)? {
+                    Some(item) if !item.id.is_empty() => {
+                        let mass = item.mass.max(1.0);
+                        Known::Live(Facts {
+                            handle: Handle::new(slot, item.generation),
+                            inverse_norm: mass.powf(-POPULARITY_PENALTY),
+                            inverse_root: mass.powf(-0.5),
+                            idf: (1.0 + item.users as f32).powf(-KNN_IDF),
+                        })
+                    }
+                    _ => Known::Free,
+                };
+                self.facts[at] = known;
+                Ok(if let Known::Live(facts) = known {
+                    Some(facts)
+                } else {
+                    None
+                })
+            }
+        }
+    }
+
+    /// Fills `candidates` and `features` for the history in `self.history`.
+    pub(crate) fn run<R: Records>(&mut self, records: &mut R, user: Option<Handle>) -> Result<()> {
+        self.candidates.clear();
+        self.features.clear();
+        self.index.clear();
+        self.own.clear();
+        for (rank, touch) in self.history.iter().enumerate() {
+            self.own.set(touch.item.slot(), rank as u32);
+        }
+        self.copy_boards(records)?;
+        self.item_cf(records)?;
+        self.knn(records, user)?;
+        for channel in CHANNELS {
+            if let Some(board) = channel.board() {
+                self.take_board(channel, board);
+            }
+        }
+        self.own_items();
+        self.describe(records)
+    }
+
+    /// Leaves out of the history, and out of what is excluded, items that are no more.
+    pub(crate) fn drop_stale_history<R: Records>(&mut self, records: &mut R) -> Result<()> {
+        let mut n = 0;
+        while let Some(touch) = self.history.get(n).copied() {
+            match self.facts(records, touch.item.slot())? {
+                Some(facts) if facts.handle == touch.item => n += 1,
+                _ => {
+                    self.history.remove(n);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn is_excluded(&self, item: Handle) -> bool {
+        self.excluded.get(item.slot()) == Some(item.bits())
+    }
+
+    fn copy_boards<R: Records>(&mut self, records: &mut R) -> Result<()> {
+        if let Some(global) = records.global()? {
+            self.now_ms = global.now_ms;
+            self.wanted_share = (global.positives as f32 + 1.0) / (global.events as f32 + 1.0);
+            for (n, board) in global.boards.iter().enumerate() {
+                self.boards[n].clear();
+                self.boards[n].extend_from_slice(board.entries());
+                self.board_max[n] = board.largest().unwrap_or(0.0);
+            }
+        }
+        Ok(())
+    }
+
+    fn take_list(&mut self, channel: Channel, list: &[(f32, Handle)]) {
+        let best = list.first().map_or(1.0, |e| e.0).max(f32::MIN_POSITIVE);
+        for (rank, (score, item)) in list.iter().enumerate() {
+            let at = match self.index.get(item.slot()) {
+                Some(at) => at as usize,
+                None => {
+                    let at = self.candidates.len();
+                    self.index.set(item.slot(), at as u32);
+                    self.candidates.push(Candidate {
+                        item: *item,
+                        channels: 0,
+                    });
+                    self.features.push([0.0; FEATURES]);
+                    at
+                }
+            };
+            self.candidates[at].channels |= 1 << channel.index();
+            describe_rank(&mut self.features[at], channel, rank, score / best);
+        }
+    }
+
+    fn item_cf<R: Records>(&mut self, records: &mut R) -> Result<()> {
+        self.sums.clear();
+        for rank in 0..self.history.len().min(QUERY_ITEMS) {
+            let touch = self.history[rank];
+            let Some(facts) = self.facts(records, touch.item.slot())? else {
+                continue;
+            };
+            let weight = touch.weight.powf(QUERY_WEIGHT) * facts.inverse_root;
+            let short = (-(rank as f32) / QUERY_NEAR).exp() * weight;
+            let long = (-(rank as f32) / QUERY_FAR).exp() * weight;
+            let Some(row) = records.row(touch.item.slot())? else {
+                continue;
+            };
+            for (other, [near, far]) in row.iter() {
+                if !self.is_excluded(other) {
+                    self.sums.add(other, [long * far, short * near]);
+                }
+            }
+        }
+        self.take_sums(records, Channel::CfFar, Channel::CfNear, |facts| {
+            facts.inverse_norm
+        })
+    }
+
+    /// The two parts of the sums become the lists of two channels.
+    fn take_sums<R: Records>(
+        &mut self,
+        records: &mut R,
+        first: Channel,
+        second: Channel,
+        factor: impl Fn(&Facts) -> f32,
+    ) -> Result<()> {
+        let (mut a, mut b) = (
+            std::mem::take(&mut self.list),
+            std::mem::take(&mut self.second),
+        );
+        let sums = std::mem::take(&mut self.sums);
+        a.clear();
+        b.clear();
+        for (handle, [x, y]) in sums.iter() {
+            match self.facts(records, handle.slot())? {
+                Some(facts) if facts.handle == handle => {
+                    let factor = factor(&facts);
+                    a.push((x * factor, handle));
+                    if y > 0.0 {
+                        b.push((y * factor, handle));
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.sums = sums;
+        keep_top(&mut a, CANDIDATES);
+        keep_top(&mut b, CANDIDATES);
+        self.take_list(first, &a);
+        self.take_list(second, &b);
+        (self.list, self.second) = (a, b);
+        Ok(())
+    }
+
+    /// Nearest neighbours among the users (or sessions) that touched the query's items lately.
+    fn knn<R: Records>(&mut self, records: &mut R, user: Option<Handle>) -> Result<()> {
+        self.people.clear();
+        for rank in 0..self.history.len().min(KNN_ITEMS) {
+            let touch = self.history[rank];
+            let Some(facts) = self.facts(records, touch.item.slot())? else {
+                continue;
+            };
+            let idf = facts.idf;
+            let session = (-(rank as f32) / KNN_SESSION_DECAY).exp() * idf;
+            let people = (-(rank as f32) / KNN_USER_DECAY).exp() * touch.weight * idf;
+            let Some(item) = records.item(touch.item.slot())? else {
+                continue;
+            };
+            for other in item.latest_users().take(KNN_PROBES) {
+                if Some(other) != user {
+                    self.people.add(other, [people, session]);
+                }
+            }
+        }
+        let mut neighbours = std::mem::take(&mut self.neighbours);
+        neighbours.clear();
+        neighbours.extend(self.people.iter().map(|(who, [p, s])| (p, s, who.slot())));
+        let now = self.now_ms;
+        self.sums.clear();
+        if neighbours.len() > KNN_NEIGHBOURS {
+            neighbours.select_nth_unstable_by(KNN_NEIGHBOURS, |a, b| {
+                (b.0 + b.1)
+                    .total_cmp(&(a.0 + a.1))
+                    .then_with(|| a.2.cmp(&b.2))
+            });
+            neighbours.truncate(KNN_NEIGHBOURS);
+        }
+        neighbours.sort_unstable_by_key(|n| n.2);
+        for (people, session, slot) in &neighbours {
+            let Some(other) = records.user(*slot)? else {
+                continue;
+            };
+            if other.history.is_empty() {
+                continue;
+            }
+            let length = other.history.len() as f32;
+            let age = (now - other.last_ms).max(0) as f32;
+            let people = people / length.sqrt();
+            let session = session / length.sqrt() / (1.0 + age / KNN_AGE_MS);
+            // The match that is most recent in the query.
+            let mut matched = (u32::MAX, 0);
+            for (position, touch) in other.history.iter().enumerate() {
+                if let Some(rank) = self.own.get(touch.item.slot()) {
+                    matched = matched.min((rank, position));
+                }
+            }
+            if matched.0 == u32::MAX {
+                continue;
+            }
+            for (position, touch) in other.history.iter().enumerate() {
+                if self.is_excluded(touch.item) {
+                    continue;
+                }
+                let distance = position.abs_diff(matched.1) as f32;
+                let near = 1.0 / (1.0 + distance * distance * KNN_DISTANCE);
+                self.sums
+                    .add(touch.item, [people * touch.weight, session * near]);
+            }
+        }
+        self.neighbours = neighbours;
+        self.take_sums(records, Channel::UserKnn, Channel::SessionKnn, |facts| {
+            facts.idf
+        })
+    }
+
+    fn take_board(&mut self, channel: Channel, board: usize) {
+        let mut list = std::mem::take(&mut self.list);
+        list.clear();
+        for (n, (_, item)) in self.boards[board].iter().enumerate() {
+            if list.len() >= CANDIDATES {
+                break;
+            }
+            if !self.is_excluded(*item) {
+                list.push((1.0 / (1.0 + n as f32 / 20.0), *item));
+            }
+        }
+        self.take_list(channel, &list);
+        self.list = list;
+    }
+
+    fn own_items(&mut self) {
+        let mut list = std::mem::take(&mut self.list);
+        list.clear();
+        for (rank, touch) in self.history.iter().enumerate() {
+            if list.len() >= CANDIDATES {
+                break;
+            }
+            if !self.is_excluded(touch.item) {
+                list.push((1.0 / (1.0 + rank as f32), touch.item));
+            }
+        }
+        self.take_list(Channel::Again, &list);
+        self.list = list;
+    }
+
+    /// Features that do not come from a channel; drops candidates that are no more.
+    fn describe<R: Records>(&mut self, records: &mut R) -> Result<()> {
+        let mut n = 0;
+        while n < self.candidates.len() {
+            let handle = self.candidates[n].item;
+            let row = &mut self.features[n];
+            match records.item(handle.slot())? {
+                Some(item) if item.generation == handle.generation() && !item.id.is_empty() => {
+                    describe_item(row, item, self.now_ms, &self.board_max, self.wanted_share);
+                }
+                _ => {
+                    self.candidates.swap_remove(n);
+                    self.features.swap_remove(n);
+                    continue;
+                }
+            }
+            if let Some(rank) = self.own.get(handle.slot()) {
+                describe_own(row, rank as usize, self.history.get(rank as usize));
+            }
+            n += 1;
+        }
+        Ok(())
+    }
+}

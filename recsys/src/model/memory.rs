@@ -1,0 +1,96 @@
+use hashbrown::HashMap;
+
+use crate::error::Result;
+use crate::model::records::{Global, ItemRecord, Records, UserRecord};
+use crate::model::row::Row;
+
+type Ids = HashMap<Box<str>, u32, foldhash::fast::RandomState>;
+
+/// Records in this process's memory: for batch use, tests and evaluation.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryRecords {
+    user_ids: Ids,
+    item_ids: Ids,
+    users: Vec<UserRecord>,
+    items: Vec<ItemRecord>,
+    rows: Vec<Row>,
+    global: Global,
+}
+
+impl MemoryRecords {
+    /// Bytes held by the records and the id tables, allocations by capacity.
+    pub fn bytes(&self) -> usize {
+        let ids = |ids: &Ids| {
+            ids.capacity() * (size_of::<(Box<str>, u32)>() + 1)
+                + ids.keys().map(|k| k.len()).sum::<usize>()
+        };
+        let users = self.users.iter().map(|u| {
+            size_of::<UserRecord>() + u.id.len() + u.history.capacity() * 16 + u.seen.capacity() * 4
+        });
+        let items = self
+            .items
+            .iter()
+            .map(|i| size_of::<ItemRecord>() + i.id.len() + i.touched_by.capacity() * 4);
+        ids(&self.user_ids)
+            + ids(&self.item_ids)
+            + users.sum::<usize>()
+            + items.sum::<usize>()
+            + self.rows.iter().map(Row::bytes).sum::<usize>()
+    }
+}
+
+fn slot_mut<T: Default>(all: &mut Vec<T>, slot: u32) -> &mut T {
+    let slot = slot as usize;
+    if slot >= all.len() {
+        all.resize_with(slot + 1, T::default);
+    }
+    &mut all[slot]
+}
+
+fn bind(ids: &mut Ids, id: &str, slot: Option<u32>) {
+    match slot {
+        Some(slot) => ids.insert(id.into(), slot),
+        None => ids.remove(id),
+    };
+}
+
+impl Records for MemoryRecords {
+    fn user_slot(&mut self, id: &str) -> Result<Option<u32>> {
+        Ok(self.user_ids.get(id).copied())
+    }
+    fn bind_user(&mut self, id: &str, slot: Option<u32>) -> Result<()> {
+        bind(&mut self.user_ids, id, slot);
+        Ok(())
+    }
+    fn item_slot(&mut self, id: &str) -> Result<Option<u32>> {
+        Ok(self.item_ids.get(id).copied())
+    }
+    fn bind_item(&mut self, id: &str, slot: Option<u32>) -> Result<()> {
+        bind(&mut self.item_ids, id, slot);
+        Ok(())
+    }
+    fn user(&mut self, slot: u32) -> Result<Option<&UserRecord>> {
+        Ok(self.users.get(slot as usize))
+    }
+    fn update_user<T>(&mut self, slot: u32, f: impl FnOnce(&mut UserRecord) -> T) -> Result<T> {
+        Ok(f(slot_mut(&mut self.users, slot)))
+    }
+    fn item(&mut self, slot: u32) -> Result<Option<&ItemRecord>> {
+        Ok(self.items.get(slot as usize))
+    }
+    fn update_item<T>(&mut self, slot: u32, f: impl FnOnce(&mut ItemRecord) -> T) -> Result<T> {
+        Ok(f(slot_mut(&mut self.items, slot)))
+    }
+    fn row(&mut self, slot: u32) -> Result<Option<&Row>> {
+        Ok(self.rows.get(slot as usize))
+    }
+    fn update_row<T>(&mut self, slot: u32, f: impl FnOnce(&mut Row) -> T) -> Result<T> {
+        Ok(f(slot_mut(&mut self.rows, slot)))
+    }
+    fn global(&mut self) -> Result<Option<&Global>> {
+        Ok(Some(&self.global))
+    }
+    fn update_global<T>(&mut self, f: impl FnOnce(&mut Global) -> T) -> Result<T> {
+        Ok(f(&mut self.global))
+    }
+}

@@ -1,0 +1,27 @@
+//! The recommender's core: pure functions over records.
+
+mod board;
+mod channel;
+mod core;
+mod directory;
+mod features;
+mod fusion;
+mod gather;
+mod handle;
+mod memory;
+mod options;
+mod records;
+mod row;
+mod scratch;
+mod why;
+
+pub use self::core::{Interaction, Model, Ranked};
+pub use board::Board;
+pub use channel::{CHANNELS, Channel};
+pub use fusion::Fusion;
+pub use handle::{Handle, MAX_SLOTS};
+pub use memory::MemoryRecords;
+pub use options::{Options, Seen};
+pub use records::{Directory, Global, ItemRecord, Records, Touch, UserRecord};
+pub use row::Row;
+pub use why::Why;

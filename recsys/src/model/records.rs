@@ -1,0 +1,161 @@
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::model::board::Board;
+use crate::model::fusion::Fusion;
+use crate::model::handle::Handle;
+use crate::model::row::Row;
+
+/// Half-lives of the decayed popularity counters: 1 h, 6 h, 1 d, 7 d, 30 d.
+pub(crate) const HALF_LIVES_MS: [f64; 5] = [3.6e6, 2.16e7, 8.64e7, 6.048e8, 2.592e9];
+/// Boards: one a half-life, one of all time, one by last event, one by first event.
+pub(crate) const BOARDS: usize = HALF_LIVES_MS.len() + 3;
+pub(crate) const BOARD_ALL_TIME: usize = HALF_LIVES_MS.len();
+pub(crate) const BOARD_RECENT: usize = BOARD_ALL_TIME + 1;
+pub(crate) const BOARD_NEW: usize = BOARD_ALL_TIME + 2;
+
+/// An item of a user's history.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Touch {
+    pub(crate) item: Handle,
+    /// The largest weight of the user's events upon the item.
+    pub(crate) weight: f32,
+    /// Time of the latest one.
+    pub(crate) at_ms: i64,
+}
+
+/// What the model keeps of a user (or of a session, where sessions are the users).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct UserRecord {
+    /// Empty when the slot is free.
+    pub(crate) id: Box<str>,
+    pub(crate) generation: u8,
+    pub(crate) next_free: u32,
+    pub(crate) last_ms: i64,
+    /// Distinct items, most recent last, bounded.
+    pub(crate) history: Vec<Touch>,
+    /// Items seen, sorted, bounded; goes back further than the history.
+    pub(crate) seen: Vec<Handle>,
+}
+
+/// What the model keeps of an item, its neighbours apart.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ItemRecord {
+    /// Empty when the slot is free.
+    pub(crate) id: Box<str>,
+    pub(crate) generation: u8,
+    pub(crate) next_free: u32,
+    pub(crate) first_ms: i64,
+    pub(crate) last_ms: i64,
+    /// Sum over users of the largest weight: the norm of item-based CF.
+    pub(crate) mass: f32,
+    /// How many users touched it.
+    pub(crate) users: u32,
+    /// Of how many the first touch was wanted.
+    pub(crate) wanted: u32,
+    /// Keys of the decayed counters, see [`Board`].
+    pub(crate) popularity: [f64; HALF_LIVES_MS.len()],
+    /// All events.
+    pub(crate) events: f64,
+    /// The users who touched it last: a ring, `next` is the oldest once it is full.
+    pub(crate) touched_by: Vec<Handle>,
+    pub(crate) next: u32,
+}
+
+impl Default for ItemRecord {
+    fn default() -> Self {
+        Self {
+            id: "".into(),
+            generation: 0,
+            next_free: 0,
+            first_ms: 0,
+            last_ms: i64::MIN,
+            mass: 0.0,
+            users: 0,
+            wanted: 0,
+            popularity: [f64::NEG_INFINITY; HALF_LIVES_MS.len()],
+            events: 0.0,
+            touched_by: Vec::new(),
+            next: 0,
+        }
+    }
+}
+
+impl ItemRecord {
+    pub(crate) fn push_user(&mut self, user: Handle, cap: usize) {
+        if self.touched_by.len() < cap {
+            self.touched_by.push(user);
+        } else if let Some(oldest) = self.touched_by.get_mut(self.next as usize) {
+            *oldest = user;
+            self.next = (self.next + 1) % cap as u32;
+        }
+    }
+
+    /// Latest first.
+    pub(crate) fn latest_users(&self) -> impl Iterator<Item = Handle> {
+        let (newer, older) = self.touched_by.split_at(self.next as usize);
+        newer.iter().rev().chain(older.iter().rev()).copied()
+    }
+}
+
+/// Which slots are in use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Directory {
+    /// Slots ever used.
+    pub(crate) slots: u32,
+    /// Those in use now.
+    pub(crate) live: u32,
+    /// First of the freed ones plus 1, chained through `next_free`; 0 is none.
+    pub(crate) free: u32,
+    /// Where the search for an idle one goes on.
+    pub(crate) hand: u32,
+}
+
+/// What the model keeps once.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Global {
+    pub(crate) users: Directory,
+    pub(crate) items: Directory,
+    /// Interactions learnt.
+    pub(crate) events: u64,
+    /// Those that could have been recommended and were wanted.
+    pub(crate) positives: u64,
+    /// The largest event time so far.
+    pub(crate) now_ms: i64,
+    pub(crate) boards: [Board; BOARDS],
+    pub(crate) fusion: Fusion,
+}
+
+/// Where the model's records live: in a process's own memory ([`super::MemoryRecords`]) or in
+/// keyed, checkpointed state.
+///
+/// A record that was never written reads as `None`; an update of one starts from its default.
+pub trait Records {
+    /// The slot bound to a user's id.
+    ///
+    /// # Errors
+    /// Those of the storage, here and below.
+    fn user_slot(&mut self, id: &str) -> Result<Option<u32>>;
+    /// Binds or unbinds a user's id.
+    fn bind_user(&mut self, id: &str, slot: Option<u32>) -> Result<()>;
+    /// The slot bound to an item's id.
+    fn item_slot(&mut self, id: &str) -> Result<Option<u32>>;
+    /// Binds or unbinds an item's id.
+    fn bind_item(&mut self, id: &str, slot: Option<u32>) -> Result<()>;
+    /// A user's record.
+    fn user(&mut self, slot: u32) -> Result<Option<&UserRecord>>;
+    /// Changes a user's record.
+    fn update_user<T>(&mut self, slot: u32, f: impl FnOnce(&mut UserRecord) -> T) -> Result<T>;
+    /// An item's record.
+    fn item(&mut self, slot: u32) -> Result<Option<&ItemRecord>>;
+    /// Changes an item's record.
+    fn update_item<T>(&mut self, slot: u32, f: impl FnOnce(&mut ItemRecord) -> T) -> Result<T>;
+    /// An item's neighbours.
+    fn row(&mut self, slot: u32) -> Result<Option<&Row>>;
+    /// Changes an item's neighbours.
+    fn update_row<T>(&mut self, slot: u32, f: impl FnOnce(&mut Row) -> T) -> Result<T>;
+    /// What there is once.
+    fn global(&mut self) -> Result<Option<&Global>>;
+    /// Changes it.
+    fn update_global<T>(&mut self, f: impl FnOnce(&mut Global) -> T) -> Result<T>;
+}

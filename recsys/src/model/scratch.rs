@@ -1,0 +1,91 @@
+//! Memory reused from query to query; none of it outlives one call in meaning.
+
+use crate::model::handle::Handle;
+
+/// Sums by slot, with the list of slots that have one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sums {
+    values: Vec<(Option<Handle>, [f32; 2])>,
+    touched: Vec<u32>,
+}
+
+impl Sums {
+    pub(crate) fn clear(&mut self) {
+        for slot in self.touched.drain(..) {
+            self.values[slot as usize] = (None, [0.0; 2]);
+        }
+    }
+
+    /// Where references of two generations meet in one slot, the younger ones count.
+    pub(crate) fn add(&mut self, handle: Handle, by: [f32; 2]) {
+        let at = handle.slot() as usize;
+        if at >= self.values.len() {
+            self.values.resize(at + 1, (None, [0.0; 2]));
+        }
+        let (holder, sums) = &mut self.values[at];
+        match holder {
+            Some(holder) if *holder == handle => {
+                sums[0] += by[0];
+                sums[1] += by[1];
+            }
+            Some(other) if other.is_younger(handle) => {}
+            was => {
+                if was.is_none() {
+                    self.touched.push(handle.slot());
+                }
+                *was = Some(handle);
+                *sums = by;
+            }
+        }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Handle, [f32; 2])> {
+        self.touched.iter().filter_map(|slot| {
+            let (holder, sums) = &self.values[*slot as usize];
+            holder.map(|holder| (holder, *sums))
+        })
+    }
+}
+
+/// A number by slot, forgotten all at once.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Marks {
+    values: Vec<(u32, u32)>,
+    epoch: u32,
+}
+
+impl Marks {
+    pub(crate) fn clear(&mut self) {
+        self.epoch = self.epoch.wrapping_add(1);
+        if self.epoch == 0 {
+            self.values.clear();
+            self.epoch = 1;
+        }
+    }
+
+    pub(crate) fn set(&mut self, slot: u32, value: u32) {
+        let at = slot as usize;
+        if at >= self.values.len() {
+            self.values.resize(at + 1, (0, 0));
+        }
+        self.values[at] = (self.epoch, value);
+    }
+
+    pub(crate) fn get(&self, slot: u32) -> Option<u32> {
+        match self.values.get(slot as usize) {
+            Some((epoch, value)) if *epoch == self.epoch => Some(*value),
+            _ => None,
+        }
+    }
+}
+
+/// Keeps the `n` largest, largest first, ties by handle.
+pub(crate) fn keep_top(list: &mut Vec<(f32, Handle)>, n: usize) {
+    let order =
+        |a: &(f32, Handle), b: &(f32, Handle)| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1));
+    if list.len() > n {
+        list.select_nth_unstable_by(n, order);
+        list.truncate(n);
+    }
+    list.sort_unstable_by(order);
+}

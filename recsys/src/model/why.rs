@@ -1,0 +1,107 @@
+//! Where a score comes from.
+
+use crate::error::Result;
+use crate::model::core::{Model, Ranked};
+use crate::model::options::{QUERY_FAR, QUERY_ITEMS, QUERY_NEAR, QUERY_WEIGHT};
+use crate::model::records::Records;
+use crate::recommendation::{Contribution, Source};
+
+/// Why an item is where it is in a list.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Why {
+    /// What contributed most, personal sources first where they say anything.
+    pub source: Source,
+    /// The item of the user's history that it follows from most, and the weight it has there.
+    pub because: Option<(String, f32)>,
+    /// What each source contributed, largest first, those of nothing left out.
+    pub contributions: Vec<Contribution>,
+}
+
+impl<R: Records> Model<R> {
+    /// Explains an item of the list that the last query of this model returned.
+    ///
+    /// # Errors
+    /// Those of the records.
+    pub fn why(&mut self, ranked: &Ranked) -> Result<Why> {
+        let parts = self.parts(ranked.candidate)?;
+        let mut contributions: Vec<Contribution> = Vec::new();
+        for (channel, part) in super::CHANNELS.into_iter().zip(parts) {
+            let source = channel.source();
+            match contributions.iter_mut().find(|c| c.source == source) {
+                Some(sum) => sum.score += part,
+                None => contributions.push(Contribution {
+                    source,
+                    score: part,
+                }),
+            }
+        }
+        contributions.retain(|c| c.score != 0.0);
+        contributions.sort_by(|a, b| {
+            b.score
+                .total_cmp(&a.score)
+                .then_with(|| a.source.cmp(&b.source))
+        });
+        let because = self.because(ranked)?;
+        let named = |source: Source| {
+            self.gather
+                .candidates
+                .get(ranked.candidate)
+                .is_some_and(|candidate| {
+                    super::CHANNELS
+                        .iter()
+                        .any(|c| c.source() == source && candidate.named_by(c.index()))
+                })
+        };
+        // Only a source that named the item can be its reason.
+        let source = contributions
+            .iter()
+            .map(|c| c.source)
+            .find(|s| named(*s))
+            .unwrap_or(if because.is_some() {
+                Source::ItemCf
+            } else {
+                Source::Popular
+            });
+        Ok(Why {
+            source,
+            because,
+            contributions,
+        })
+    }
+
+    /// The item of the history that adds most to the co-interaction score.
+    fn because(&mut self, ranked: &Ranked) -> Result<Option<(String, f32)>> {
+        let mut best: Option<(f32, usize)> = None;
+        for rank in 0..self.gather.history.len().min(QUERY_ITEMS) {
+            let touch = self.gather.history[rank];
+            if touch.item == ranked.handle {
+                continue;
+            }
+            let Some(row) = self.records.row(touch.item.slot())? else {
+                continue;
+            };
+            let [near, far] = row.counts(ranked.handle);
+            if near + far <= 0.0 {
+                continue;
+            }
+            let mass = self
+                .records
+                .item(touch.item.slot())?
+                .map_or(1.0, |i| i.mass.max(1.0));
+            let rank_f = rank as f32;
+            let decayed = near * (-rank_f / QUERY_NEAR).exp() + far * (-rank_f / QUERY_FAR).exp();
+            let part = decayed * touch.weight.powf(QUERY_WEIGHT) / mass.sqrt();
+            if best.is_none_or(|(most, _)| part > most) {
+                best = Some((part, rank));
+            }
+        }
+        let Some((_, rank)) = best else {
+            return Ok(None);
+        };
+        let touch = self.gather.history[rank];
+        Ok(self
+            .records
+            .item(touch.item.slot())?
+            .map(|item| (item.id.to_string(), touch.weight)))
+    }
+}
