@@ -1,0 +1,200 @@
+//! Values as bytes.
+
+use crate::footprint;
+use serde::{Serialize, de::DeserializeOwned};
+use std::fmt;
+
+/// A type that values, list elements and accumulators can be of: every serde type is one.
+///
+/// A type that is not serde may implement this itself; one that is, but wants other bytes, puts a
+/// [`Codec`] into its definition.
+pub trait StateValue: Sized + Send + 'static {
+    /// Appends the bytes.
+    ///
+    /// # Errors
+    /// Why the value has no bytes, in words.
+    fn encode(&self, out: &mut Vec<u8>) -> Result<(), String>;
+
+    /// Reads the value back; `bytes` is all that `encode` appended.
+    ///
+    /// # Errors
+    /// Why the bytes are not a value, in words.
+    fn decode(bytes: &[u8]) -> Result<Self, String>;
+
+    /// Memory that the value holds outside itself, about. Budgets count with it.
+    fn heap_bytes(&self) -> usize;
+}
+
+/// Postcard: compact, no names, so a changed type needs a new version and a migration.
+impl<T: Serialize + DeserializeOwned + Send + 'static> StateValue for T {
+    fn encode(&self, out: &mut Vec<u8>) -> Result<(), String> {
+        postcard::serialize_with_flavor(self, Append(out)).map_err(|error| error.to_string())
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, String> {
+        match postcard::take_from_bytes(bytes) {
+            Ok((value, [])) => Ok(value),
+            Ok((_, rest)) => Err(format!("{} bytes too many", rest.len())),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn heap_bytes(&self) -> usize {
+        if std::mem::needs_drop::<T>() {
+            footprint::heap_bytes(self)
+        } else {
+            0
+        }
+    }
+}
+
+/// Appends to a borrowed vector, so that an error leaves what was in it.
+struct Append<'a>(&'a mut Vec<u8>);
+
+impl postcard::ser_flavors::Flavor for Append<'_> {
+    type Output = ();
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
+}
+
+/// How the values of one state become bytes and come back, and which version of the bytes that is.
+///
+/// ```
+/// use state_backend::{Codec, ValueDef};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct ProfileV1 { clicks: u32 }
+/// #[derive(Serialize, Deserialize, PartialEq, Debug)]
+/// struct Profile { clicks: u64, likes: u64 }
+///
+/// fn migrate(version: u32, bytes: &[u8]) -> Result<Profile, String> {
+///     match version {
+///         1 => <ProfileV1 as state_backend::StateValue>::decode(bytes)
+///             .map(|old| Profile { clicks: old.clicks.into(), likes: 0 }),
+///         _ => Err(format!("version {version} is unknown")),
+///     }
+/// }
+///
+/// const PROFILE: ValueDef<Profile> = ValueDef::new("profile").with_version(2, migrate);
+/// ```
+pub struct Codec<V> {
+    pub(crate) encode: fn(&V, &mut Vec<u8>) -> Result<(), String>,
+    pub(crate) decode: fn(&[u8]) -> Result<V, String>,
+    pub(crate) heap_bytes: fn(&V) -> usize,
+    pub(crate) version: u32,
+    pub(crate) migrate: Option<Migration<V>>,
+    pub(crate) type_name: Option<&'static str>,
+}
+
+/// Reads bytes of an older version.
+pub(crate) type Migration<V> = fn(u32, &[u8]) -> Result<V, String>;
+
+impl<V> Clone for Codec<V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<V> Copy for Codec<V> {}
+
+impl<V> fmt::Debug for Codec<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Codec")
+            .field("version", &self.version)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<V> Codec<V> {
+    /// A codec of one's own, version 1.
+    ///
+    /// `heap_bytes` tells how much memory a value holds outside itself; a state whose values hold
+    /// none passes `|_| 0`.
+    #[must_use]
+    pub const fn new(
+        encode: fn(&V, &mut Vec<u8>) -> Result<(), String>,
+        decode: fn(&[u8]) -> Result<V, String>,
+        heap_bytes: fn(&V) -> usize,
+    ) -> Self {
+        Self {
+            encode,
+            decode,
+            heap_bytes,
+            version: 1,
+            migrate: None,
+            type_name: None,
+        }
+    }
+
+    /// The codec that the type brings, version 1.
+    #[must_use]
+    pub const fn of_type() -> Self
+    where
+        V: StateValue,
+    {
+        Self::new(V::encode, V::decode, V::heap_bytes)
+    }
+
+    /// The type's name as it is checked on restore: the one given, or Rust's without module paths.
+    pub(crate) fn type_name(&self) -> String {
+        self.type_name
+            .map_or_else(Self::name_of_type, str::to_owned)
+    }
+
+    pub(crate) fn name_of_type() -> String {
+        without_paths(std::any::type_name::<V>())
+    }
+}
+
+/// `alloc::vec::Vec<my::Profile>` becomes `Vec<Profile>`: moving a type between modules is no change.
+fn without_paths(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    let mut segment = 0;
+    for (at, letter) in name.char_indices() {
+        if letter == ':' {
+            segment = at + 1;
+        } else if !(letter.is_alphanumeric() || letter == '_') {
+            out.push_str(&name[segment..at]);
+            out.push(letter);
+            segment = at + letter.len_utf8();
+        }
+    }
+    out.push_str(&name[segment..]);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_lose_their_paths_only() {
+        for (full, short) in [
+            ("u64", "u64"),
+            ("alloc::string::String", "String"),
+            ("alloc::vec::Vec<(a::b_c::D, u8)>", "Vec<(D, u8)>"),
+            ("[u8; 4]", "[u8; 4]"),
+        ] {
+            assert_eq!(without_paths(full), short);
+        }
+    }
+
+    #[test]
+    fn bytes_left_over_are_an_error() {
+        assert!(u8::decode(&[1, 2]).is_err());
+        assert!(u8::decode(&[]).is_err());
+    }
+}

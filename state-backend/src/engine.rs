@@ -1,0 +1,183 @@
+//! What all tables of a store share: the backend, the epochs, the snapshots, the budget.
+
+use crate::{
+    Error, KeyGroup, KeyGroupRange, KeyedStateBackend, Result, StateId,
+    snapshot::{Phase, Snapshot},
+    table::{
+        entry::Entry,
+        rows::{Rows, Unexpired},
+    },
+    ttl::Ttl,
+};
+
+/// Shared by all tables of one store.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    pub(crate) backend: Box<dyn KeyedStateBackend>,
+    /// All state stays in the tables; the backend holds only what no table claims yet.
+    pub(crate) pinned: bool,
+    pub(crate) range: KeyGroupRange,
+    /// Changes are stamped with it; begins at 1 and grows with every snapshot.
+    pub(crate) epoch: u32,
+    /// Changes up to this epoch are in an acknowledged snapshot.
+    pub(crate) acked: u32,
+    /// Somebody may hold older state than the tables do: deletions and evictions must be remembered
+    /// for the next delta. Set by the first snapshot and by a restore.
+    pub(crate) tracking: bool,
+    /// Begun and neither acknowledged nor abandoned, oldest first.
+    pub(crate) snapshots: Vec<Snapshot>,
+    /// How many of them are still being captured.
+    pub(crate) running: usize,
+    pub(crate) now: i64,
+    /// Memory that the tables take.
+    pub(crate) used: u64,
+    pub(crate) budget: u64,
+    pub(crate) max_value: u64,
+    /// Bytes that a table wanted to grow by and could not.
+    pub(crate) room_wanted: u64,
+    /// Use up to which nothing more could be evicted.
+    pub(crate) crowded_at: u64,
+    pub(crate) evicted: u64,
+}
+
+impl Engine {
+    pub(crate) fn add_used(&mut self, bytes: i64) {
+        self.used = self.used.saturating_add_signed(bytes);
+    }
+
+    /// Group at a position of the store's range.
+    pub(crate) fn group_at(&self, offset: usize) -> KeyGroup {
+        KeyGroup::new(self.range.start().get() + offset as u16)
+    }
+
+    /// Changes up to this epoch are in acknowledged snapshots, and no pending one wants them again:
+    /// they can be forgotten.
+    pub(crate) fn settled(&self) -> u32 {
+        self.snapshots
+            .iter()
+            .map(|snapshot| snapshot.base)
+            .fold(self.acked, u32::min)
+    }
+
+    /// Whether a full snapshot still needs rows that only the backend has.
+    pub(crate) fn full_running(&self) -> bool {
+        self.running > 0 && self.snapshots.iter().any(|s| s.running && s.full)
+    }
+
+    /// Writes a row as it is into every snapshot that wants it and has not got it: to be called
+    /// before the row changes.
+    pub(crate) fn preserve<P>(
+        &mut self,
+        table: &RowsOf<'_, P>,
+        group: usize,
+        entry: &mut Entry<P>,
+    ) -> Result<()> {
+        let key_group = self.group_at(group);
+        for snapshot in &mut self.snapshots {
+            if snapshot.wants(entry.modified, entry.captured) {
+                table.write(snapshot, key_group, entry, self.max_value)?;
+            }
+        }
+        entry.captured = self.epoch - 1;
+        Ok(())
+    }
+}
+
+/// What a table needs to write its rows, apart from the rows.
+pub(crate) struct RowsOf<'a, P> {
+    pub(crate) id: StateId,
+    pub(crate) name: &'a str,
+    pub(crate) ttl: Option<&'a Ttl>,
+    pub(crate) rows: &'a dyn Rows<P>,
+}
+
+impl<P> RowsOf<'_, P> {
+    /// Adds the row to the snapshot. Returns the bytes it took.
+    pub(crate) fn write(
+        &self,
+        snapshot: &mut Snapshot,
+        group: KeyGroup,
+        entry: &Entry<P>,
+        max_value: u64,
+    ) -> Result<usize> {
+        let chunk = snapshot.sink.chunk(self.id, group);
+        let key = entry.key.bytes();
+        let before = chunk.bytes();
+        let Some(payload) = &entry.value else {
+            if !snapshot.full {
+                chunk.push(key, None);
+            }
+            snapshot.sink.grown(self.id, group, key.len());
+            return Ok(key.len());
+        };
+        let mut left = Unexpired::All;
+        let size = chunk
+            .push_with(key, |out| match self.ttl {
+                Some(ttl) if ttl.cleanup.full_snapshot => {
+                    left = self.rows.encode_unexpired(
+                        payload,
+                        entry.written,
+                        ttl,
+                        snapshot.now,
+                        out,
+                    )?;
+                    Ok(())
+                }
+                _ => self.rows.encode(payload, entry.written, out),
+            })
+            .map_err(|reason| Error::Encode {
+                state: self.name.to_owned(),
+                reason,
+            })?;
+        if size as u64 > max_value {
+            chunk.pop();
+            return Err(self.too_large(key.len(), size, max_value));
+        }
+        if left == Unexpired::Nothing {
+            chunk.pop();
+            if !snapshot.full {
+                chunk.push(key, None);
+            }
+        }
+        let bytes = chunk.bytes() - before;
+        snapshot.sink.grown(self.id, group, bytes);
+        Ok(bytes)
+    }
+
+    pub(crate) fn too_large(&self, key_bytes: usize, size: usize, max_value: u64) -> Error {
+        Error::ValueTooLarge {
+            state: self.name.to_owned(),
+            key_bytes: key_bytes as u64,
+            value_bytes: size as u64,
+            limit_bytes: max_value,
+        }
+    }
+}
+
+impl Engine {
+    /// Epoch of the newest full snapshot whose walk through the backend has passed this row, or 0: a
+    /// row loaded now is in that snapshot already.
+    pub(crate) fn full_seen(&self, slot: usize, group: usize, row: &[u8]) -> u32 {
+        if self.running == 0 {
+            return 0;
+        }
+        let seen = |snapshot: &&Snapshot| {
+            snapshot.full
+                && (!snapshot.running || {
+                    let cursor = &snapshot.cursor;
+                    let at = (slot, group);
+                    let cursor_at = (cursor.table, cursor.group);
+                    at < cursor_at
+                        || (at == cursor_at
+                            && matches!(&cursor.phase,
+                                Phase::Beneath { after: Some(after) } if row <= &after[..]))
+                })
+        };
+        self.snapshots
+            .iter()
+            .filter(seen)
+            .map(|snapshot| snapshot.epoch)
+            .max()
+            .unwrap_or(0)
+    }
+}

@@ -1,0 +1,309 @@
+//! The store: all keyed state of one subtask.
+
+mod memory_budget;
+mod register;
+mod restore;
+mod snapshots;
+
+use crate::{
+    BackendStats, Error, KeyGroup, KeyGroupRange, KeyLike, KeyScope, KeyedState, KeyedStateBackend,
+    MaxParallelism, PreparedKey, Result, StateCatalog, StoreOptions,
+    catalog::StateEntry,
+    engine::Engine,
+    key::{NO_NAMESPACE, hash_row},
+    key_group_of,
+    options::{DEFAULT_MAX_VALUE_BYTES, DEFAULT_MEMORY_BUDGET_BYTES},
+    table::{Table, any::AnyTable, rows::RowFormat, sweep::SweepCursor},
+};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    ops::ControlFlow,
+};
+
+/// All keyed state of one subtask, over one backend, with one owner.
+///
+/// A store is `Send` and has no locks: one thread owns it, as one subtask owns its key groups. State
+/// for several threads is several stores with a range of key groups each; the
+/// [crate guide](crate) shows how.
+///
+/// Register the states first ([`value`](Self::value), [`list`](Self::list), ...), then
+/// [`scope`](Self::scope) to a key and use the handles. Between batches of work call
+/// [`pump`](Self::pump): it captures snapshots, expires state and lets the backend clean up, in slices.
+pub struct StateStore {
+    pub(crate) tables: Vec<Box<dyn AnyTable>>,
+    pub(crate) engine: Engine,
+    /// The current key: group, key, namespace, map key. Kept to be reused.
+    pub(crate) row: Vec<u8>,
+    max: MaxParallelism,
+    slots: HashMap<String, usize>,
+    /// Restored, and not registered yet.
+    dormant: BTreeMap<String, StateEntry>,
+    /// Format in which rows are restored, where it is not the table's own.
+    incoming: HashMap<String, RowFormat>,
+    next_id: u16,
+    restored: bool,
+    /// Table and group that the clock hand points at.
+    hand: (usize, usize),
+    sweep: Sweep,
+}
+
+/// The background sweep.
+#[derive(Debug, Default)]
+struct Sweep {
+    running: bool,
+    table: usize,
+    cursor: SweepCursor,
+    /// Time at which the next sweep for expired state is due.
+    due: Option<i64>,
+    /// Acknowledgements since the last sweep: there may be tombstones to take out.
+    acknowledged: bool,
+}
+
+/// Sizes and counters of a store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreStats {
+    /// Memory that the tables take, as the budget counts it.
+    pub memory_bytes: u64,
+    /// Most that they may take.
+    pub memory_budget_bytes: u64,
+    /// Live rows in the tables.
+    pub resident_rows: u64,
+    /// Deleted and evicted rows that the next delta must still mention.
+    pub remembered_rows: u64,
+    /// Rows evicted so far.
+    pub evicted_rows: u64,
+    /// Snapshots begun and neither acknowledged nor abandoned.
+    pub pending_snapshots: usize,
+    /// What the backend says.
+    pub backend: BackendStats,
+}
+
+impl StateStore {
+    /// Opens an empty store over the configured backend. Files that an earlier store left there are
+    /// cleared: the checkpoint is the truth, restore from it.
+    ///
+    /// # Errors
+    /// Options that contradict each other; the backend cannot be opened.
+    pub fn open(options: StoreOptions) -> Result<Self> {
+        let backend = options.backend.open_empty(options.range)?;
+        let pinned = options.backend.is_memory();
+        Self::over(backend, options, pinned)
+    }
+
+    /// Opens an empty store over a backend of one's own, which is cleared. What does not fit the
+    /// memory budget is evicted to it.
+    ///
+    /// # Errors
+    /// Options that contradict each other; the backend cannot be cleared.
+    pub fn with_backend(
+        backend: Box<dyn KeyedStateBackend>,
+        options: StoreOptions,
+    ) -> Result<Self> {
+        Self::over(backend, options, false)
+    }
+
+    fn over(
+        mut backend: Box<dyn KeyedStateBackend>,
+        options: StoreOptions,
+        pinned: bool,
+    ) -> Result<Self> {
+        if options.range.end().get() >= options.max_parallelism.get() {
+            return Err(Error::InvalidOptions(format!(
+                "{} go beyond the max parallelism {}",
+                options.range,
+                options.max_parallelism.get()
+            )));
+        }
+        backend.clear()?;
+        let (budget, max_value) = if pinned {
+            (u64::MAX, DEFAULT_MAX_VALUE_BYTES)
+        } else {
+            (DEFAULT_MEMORY_BUDGET_BYTES, u64::MAX)
+        };
+        Ok(Self {
+            tables: Vec::new(),
+            engine: Engine {
+                backend,
+                pinned,
+                range: options.range,
+                epoch: 1,
+                acked: 0,
+                tracking: false,
+                snapshots: Vec::new(),
+                running: 0,
+                now: 0,
+                used: 0,
+                budget: options.memory_budget_bytes.unwrap_or(budget),
+                max_value: options.max_value_bytes.unwrap_or(max_value),
+                room_wanted: 0,
+                crowded_at: 0,
+                evicted: 0,
+            },
+            row: Vec::with_capacity(64),
+            max: options.max_parallelism,
+            slots: HashMap::new(),
+            dormant: BTreeMap::new(),
+            incoming: HashMap::new(),
+            next_id: 1,
+            restored: false,
+            hand: (0, 0),
+            sweep: Sweep::default(),
+        })
+    }
+
+    /// The state of one key: what a handle reads and writes.
+    ///
+    /// Encodes and hashes the key, once for all states. A key of a group that is not the store's is
+    /// an error at the first access.
+    #[inline]
+    pub fn scope<K: KeyLike + ?Sized>(&mut self, key: &K) -> KeyScope<'_> {
+        self.row.clear();
+        self.row.extend_from_slice(&[0, 0]);
+        key.write_key(&mut self.row);
+        let key_end = self.row.len();
+        self.row.push(NO_NAMESPACE);
+        let hash = hash_row(&self.row[2..]);
+        let group = key_group_of(key.key_hash(), self.max);
+        self.enter(group, key_end, hash)
+    }
+
+    /// As [`scope`](Self::scope), with a key that is encoded and hashed already.
+    #[inline]
+    pub fn scope_of(&mut self, key: &PreparedKey) -> KeyScope<'_> {
+        self.row.clear();
+        self.row.extend_from_slice(&[0, 0]);
+        self.row.extend_from_slice(key.row());
+        let key_end = self.row.len() - 1;
+        self.enter(key.group(), key_end, key.hash())
+    }
+
+    /// The state of a key given as [`for_each`](Self::for_each) gives it: key bytes with namespace.
+    ///
+    /// # Errors
+    /// The group is not one of the store's.
+    pub fn scope_of_row(&mut self, group: KeyGroup, row: &[u8]) -> Result<KeyScope<'_>> {
+        if !self.engine.range.contains(group) {
+            return Err(Error::KeyGroupOutOfRange {
+                group,
+                range: self.engine.range,
+            });
+        }
+        self.row.clear();
+        self.row.extend_from_slice(&[0, 0]);
+        self.row.extend_from_slice(row);
+        let key_end = self.row.len();
+        Ok(self.enter(group, key_end, hash_row(row)))
+    }
+
+    #[inline]
+    fn enter(&mut self, group: KeyGroup, key_end: usize, hash: u64) -> KeyScope<'_> {
+        self.row[..2].copy_from_slice(&group.to_be_bytes());
+        let offset = self.engine.range.offset_of(group).unwrap_or(usize::MAX);
+        KeyScope::new(self, key_end, hash, offset)
+    }
+
+    /// Sets the clock that time to live goes by, in milliseconds: processing time or event time, as
+    /// the caller has it. It may go back.
+    #[inline]
+    pub fn set_time(&mut self, now_ms: i64) {
+        self.engine.now = now_ms;
+    }
+
+    /// What the clock shows.
+    #[must_use]
+    pub fn time(&self) -> i64 {
+        self.engine.now
+    }
+
+    /// The number of key groups of the job.
+    #[must_use]
+    pub fn max_parallelism(&self) -> MaxParallelism {
+        self.max
+    }
+
+    /// The key groups of this store.
+    #[must_use]
+    pub fn range(&self) -> KeyGroupRange {
+        self.engine.range
+    }
+
+    /// Visits every row of a state: ascending by key group, then by key, namespace and map key.
+    ///
+    /// Nothing changes: expired rows are passed over (or shown, if the state returns them), and
+    /// evicted ones stay evicted. `visit` gets the row key without group, which
+    /// [`split_row_key`](crate::split_row_key) takes apart. Cost: one pass and a sort of each group.
+    ///
+    /// # Errors
+    /// The backend failed, or holds damaged values.
+    pub fn for_each<S: KeyedState>(
+        &mut self,
+        state: &S,
+        mut visit: impl FnMut(&[u8], &S::Row),
+    ) -> Result<()> {
+        let table = self.table::<S::Row>(state.slot())?;
+        table.for_each(&self.engine, |key, row| {
+            visit(key, row);
+            ControlFlow::Continue(())
+        })
+    }
+
+    pub(crate) fn table<P: Send + 'static>(&self, slot: usize) -> Result<&Table<P>> {
+        self.tables
+            .get(slot)
+            .and_then(|table| table.as_any().downcast_ref())
+            .ok_or(Error::ForeignHandle)
+    }
+
+    /// The states that the store has, registered or restored.
+    #[must_use]
+    pub fn catalog(&self) -> StateCatalog {
+        let mut states: Vec<_> = self
+            .tables
+            .iter()
+            .map(|table| entry_of(&**table))
+            .chain(self.dormant.values().cloned())
+            .collect();
+        states.sort_by(|a, b| a.name.cmp(&b.name));
+        StateCatalog { states }
+    }
+
+    /// Sizes and counters; takes a pass over the groups.
+    #[must_use]
+    pub fn stats(&self) -> StoreStats {
+        let (live, remembered) = self.tables.iter().fold((0, 0), |(live, rest), table| {
+            let counts = table.counts();
+            (live + counts.0, rest + counts.1)
+        });
+        StoreStats {
+            memory_bytes: self.engine.used,
+            memory_budget_bytes: self.engine.budget,
+            resident_rows: live,
+            remembered_rows: remembered,
+            evicted_rows: self.engine.evicted,
+            pending_snapshots: self.engine.snapshots.len(),
+            backend: self.engine.backend.stats(),
+        }
+    }
+}
+
+fn entry_of(table: &dyn AnyTable) -> StateEntry {
+    StateEntry {
+        id: table.id(),
+        name: table.name().to_owned(),
+        kind: table.kind(),
+        type_name: table.type_name().to_owned(),
+        version: table.format().version,
+        ttl: table.ttl(),
+    }
+}
+
+impl fmt::Debug for StateStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StateStore")
+            .field("range", &self.engine.range)
+            .field("tables", &self.tables)
+            .field("backend", &self.engine.backend)
+            .finish_non_exhaustive()
+    }
+}

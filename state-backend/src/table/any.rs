@@ -1,0 +1,160 @@
+//! A table whose type has been forgotten, as the store keeps them.
+
+use super::{Table, rows::RowFormat, sweep::SweepCursor};
+use crate::{
+    Change, DeltaChunk, Result, StateId, StateKind, Ttl, engine::Engine, key::hash_row,
+    snapshot::Work,
+};
+use std::{any::Any, fmt::Debug};
+
+/// What the store does with a table whatever its type.
+pub(crate) trait AnyTable: Debug + Send {
+    fn as_any(&self) -> &dyn Any;
+    fn as_any_mut(&mut self) -> &mut dyn Any;
+    fn id(&self) -> StateId;
+    fn name(&self) -> &str;
+    fn kind(&self) -> StateKind;
+    fn type_name(&self) -> &str;
+    fn ttl(&self) -> Option<Ttl>;
+    fn format(&self) -> RowFormat;
+    /// Whether rows of older versions can be read.
+    fn migrates(&self) -> bool;
+    /// Live rows in the table, and deleted or evicted ones still remembered.
+    fn counts(&self) -> (u64, u64);
+
+    fn capture(&mut self, engine: &mut Engine, snapshot: usize, work: &mut Work) -> Result<bool>;
+    fn sweep(
+        &mut self,
+        engine: &mut Engine,
+        cursor: &mut SweepCursor,
+        work: &mut Work,
+    ) -> Result<bool>;
+    fn expires_in_background(&self) -> bool;
+    fn evict_step(&mut self, engine: &mut Engine, group: usize) -> Result<()>;
+    fn adopt(&mut self, engine: &mut Engine, format: RowFormat) -> Result<()>;
+    fn restore(&mut self, engine: &mut Engine, chunk: &DeltaChunk, format: RowFormat)
+    -> Result<()>;
+}
+
+impl<P: Send + 'static> AnyTable for Table<P> {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+
+    fn id(&self) -> StateId {
+        self.id
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn kind(&self) -> StateKind {
+        self.kind
+    }
+
+    fn type_name(&self) -> &str {
+        &self.type_name
+    }
+
+    fn ttl(&self) -> Option<Ttl> {
+        self.ttl
+    }
+
+    fn format(&self) -> RowFormat {
+        self.rows.format()
+    }
+
+    fn migrates(&self) -> bool {
+        self.migrates
+    }
+
+    fn counts(&self) -> (u64, u64) {
+        self.groups.iter().fold((0, 0), |(live, rest), group| {
+            (
+                live + group.live() as u64,
+                rest + (group.tombstones + group.ghosts.len()) as u64,
+            )
+        })
+    }
+
+    fn capture(&mut self, engine: &mut Engine, snapshot: usize, work: &mut Work) -> Result<bool> {
+        Self::capture(self, engine, snapshot, work)
+    }
+
+    fn sweep(
+        &mut self,
+        engine: &mut Engine,
+        cursor: &mut SweepCursor,
+        work: &mut Work,
+    ) -> Result<bool> {
+        Self::sweep(self, engine, cursor, work)
+    }
+
+    fn expires_in_background(&self) -> bool {
+        Self::expires_in_background(self)
+    }
+
+    fn evict_step(&mut self, engine: &mut Engine, group: usize) -> Result<()> {
+        Self::evict_step(self, engine, group)
+    }
+
+    fn adopt(&mut self, engine: &mut Engine, format: RowFormat) -> Result<()> {
+        Self::adopt(self, engine, format)
+    }
+
+    fn restore(
+        &mut self,
+        engine: &mut Engine,
+        chunk: &DeltaChunk,
+        format: RowFormat,
+    ) -> Result<()> {
+        let Some(at) = engine.range.offset_of(chunk.group) else {
+            return Ok(());
+        };
+        let mut row = chunk.group.to_be_bytes().to_vec();
+        if engine.pinned {
+            for (key, value) in chunk.iter() {
+                row.truncate(2);
+                row.extend_from_slice(key);
+                self.absorb(engine, at, &row, value, format)?;
+            }
+            return Ok(());
+        }
+        let same = format == self.rows.format();
+        let mut arena = Vec::with_capacity(chunk.bytes() + 2 * chunk.len());
+        let mut spans = Vec::with_capacity(chunk.len());
+        for (key, value) in chunk.iter() {
+            if let Some(bucket) = self.groups[at].bucket_of(hash_row(key), key) {
+                self.forget(engine, at, bucket);
+            }
+            let start = arena.len();
+            arena.extend_from_slice(&row);
+            arena.extend_from_slice(key);
+            let key_end = arena.len();
+            match value {
+                Some(value) if same => arena.extend_from_slice(value),
+                Some(value) => arena.extend_from_slice(&self.translate(engine, value, format)?),
+                None => {}
+            }
+            spans.push((start, key_end, arena.len(), value.is_some()));
+            if !same {
+                self.note_rewritten(engine, at, key);
+            }
+        }
+        let changes: Vec<_> = spans
+            .iter()
+            .map(|&(start, key_end, end, live)| Change {
+                state: self.id,
+                key: &arena[start..key_end],
+                value: live.then(|| &arena[key_end..end]),
+            })
+            .collect();
+        self.groups[at].beneath = true;
+        engine.backend.load(&changes)
+    }
+}

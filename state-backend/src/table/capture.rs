@@ -1,0 +1,358 @@
+//! Capturing a snapshot in slices, while the table goes on changing.
+//!
+//! A row that is about to change is written out first (`Engine::preserve`), so the cursor below has
+//! only to visit every row that did not change. A rehash moves rows, so the cursor starts the group
+//! over; rows captured already are told by their stamp.
+
+use super::{Table, entry::Ghost, rows::Unexpired};
+use crate::{
+    Error, Result,
+    engine::Engine,
+    key::hash_row,
+    snapshot::{Cursor, Phase, Snapshot, Work},
+};
+use std::ops::ControlFlow;
+
+impl<P: Send + 'static> Table<P> {
+    /// Goes on with the snapshot at `index`; returns whether this table is done.
+    pub(crate) fn capture(
+        &mut self,
+        engine: &mut Engine,
+        index: usize,
+        work: &mut Work,
+    ) -> Result<bool> {
+        let mut cursor = std::mem::take(&mut engine.snapshots[index].cursor);
+        let mut result = Ok(true);
+        while cursor.group < self.groups.len() {
+            if work.is_spent() {
+                result = Ok(false);
+                break;
+            }
+            match self.capture_group(engine, index, &mut cursor, work) {
+                Ok(true) => {
+                    let group = engine.group_at(cursor.group);
+                    engine.snapshots[index].sink.close(self.id, group);
+                    cursor.group += 1;
+                    cursor.phase = Phase::Start;
+                    work.looked();
+                }
+                Ok(false) => {
+                    result = Ok(false);
+                    break;
+                }
+                Err(error) => {
+                    result = Err(error);
+                    break;
+                }
+            }
+        }
+        engine.snapshots[index].cursor = cursor;
+        result
+    }
+
+    fn capture_group(
+        &mut self,
+        engine: &mut Engine,
+        index: usize,
+        cursor: &mut Cursor,
+        work: &mut Work,
+    ) -> Result<bool> {
+        let at = cursor.group;
+        loop {
+            if work.is_spent() {
+                return Ok(false);
+            }
+            let layout = self.groups[at].layout;
+            match &mut cursor.phase {
+                Phase::Start => cursor.phase = self.first_phase(engine, index, at),
+                Phase::Dirty {
+                    next,
+                    layout: begun,
+                } => {
+                    if *begun != layout {
+                        cursor.phase = Phase::Scan { next: 0, layout };
+                        continue;
+                    }
+                    match self.groups[at].dirty.get(*next) {
+                        Some((_, bucket)) => {
+                            self.capture_bucket(engine, index, at, bucket as usize, work)?;
+                            *next += 1;
+                        }
+                        // Losing the list empties it, and is no end.
+                        None if !self.list_serves(engine, index, at) => {
+                            cursor.phase = Phase::Scan { next: 0, layout };
+                        }
+                        None => cursor.phase = Phase::Ghosts { next: 0, layout },
+                    }
+                }
+                Phase::Scan {
+                    next,
+                    layout: begun,
+                } => {
+                    if *begun != layout {
+                        (*next, *begun) = (0, layout);
+                    }
+                    if *next >= self.groups[at].rows.num_buckets() {
+                        cursor.phase = Phase::Ghosts { next: 0, layout };
+                        continue;
+                    }
+                    self.capture_bucket(engine, index, at, *next, work)?;
+                    *next += 1;
+                }
+                Phase::Ghosts {
+                    next,
+                    layout: begun,
+                } => {
+                    let full = engine.snapshots[index].full;
+                    if full && self.groups[at].beneath {
+                        cursor.phase = Phase::Beneath { after: None };
+                        continue;
+                    }
+                    if *begun != layout {
+                        (*next, *begun) = (0, layout);
+                    }
+                    let ghosts = &self.groups[at].ghosts;
+                    if full || ghosts.is_empty() || *next >= ghosts.num_buckets() {
+                        return Ok(true);
+                    }
+                    self.capture_ghost(engine, index, at, *next, work)?;
+                    *next += 1;
+                }
+                Phase::Beneath { after } => {
+                    if self.capture_beneath(engine, index, at, after, work)? {
+                        return Ok(true);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether the list of changes has all that this snapshot wants of the group.
+    fn list_serves(&self, engine: &Engine, index: usize, at: usize) -> bool {
+        let snapshot = &engine.snapshots[index];
+        !snapshot.full && self.groups[at].dirty.is_complete_since(snapshot.base)
+    }
+
+    fn first_phase(&mut self, engine: &mut Engine, index: usize, at: usize) -> Phase {
+        let (settled, pinned) = (engine.settled(), engine.pinned);
+        let full_running = engine.full_running();
+        let group = &mut self.groups[at];
+        let mut spent = Vec::new();
+        let rows = &group.rows;
+        group.dirty.drain_upto(settled, |bucket| {
+            if rows
+                .get_bucket(bucket)
+                .is_some_and(|entry| entry.is_spent_tombstone(settled, pinned))
+            {
+                spent.push(bucket);
+            }
+        });
+        if !full_running {
+            let freed = group.retain_ghosts(|ghost| ghost.modified > settled);
+            engine.add_used(-freed);
+        }
+        for bucket in spent {
+            // One bucket may have been listed twice.
+            if self.groups[at].rows.get_bucket(bucket).is_some() {
+                self.bury(engine, at, bucket);
+            }
+        }
+        let layout = self.groups[at].layout;
+        if self.list_serves(engine, index, at) {
+            Phase::Dirty { next: 0, layout }
+        } else {
+            Phase::Scan { next: 0, layout }
+        }
+    }
+
+    fn capture_bucket(
+        &mut self,
+        engine: &mut Engine,
+        index: usize,
+        at: usize,
+        bucket: usize,
+        work: &mut Work,
+    ) -> Result<()> {
+        work.looked();
+        let (max_value, group) = (engine.max_value, engine.group_at(at));
+        let settled = engine.settled();
+        let (table, groups) = self.split();
+        let Some(entry) = groups[at].rows.get_bucket_mut(bucket) else {
+            return Ok(());
+        };
+        let snapshot = &mut engine.snapshots[index];
+        if snapshot.wants(entry.modified, entry.captured) {
+            let bytes = table.write(snapshot, group, entry, max_value)?;
+            entry.captured = snapshot.epoch;
+            work.encoded(bytes);
+        } else if entry.is_spent_tombstone(settled, engine.pinned) {
+            self.bury(engine, at, bucket);
+        }
+        Ok(())
+    }
+
+    /// Writes a row that was evicted after it changed.
+    fn capture_ghost(
+        &mut self,
+        engine: &mut Engine,
+        index: usize,
+        at: usize,
+        bucket: usize,
+        work: &mut Work,
+    ) -> Result<()> {
+        work.looked();
+        let group = engine.group_at(at);
+        let Some(ghost) = self.groups[at].ghosts.get_bucket_mut(bucket) else {
+            return Ok(());
+        };
+        let snapshot = &mut engine.snapshots[index];
+        if !snapshot.wants(ghost.modified, ghost.captured) {
+            return Ok(());
+        }
+        let mut row = group.to_be_bytes().to_vec();
+        row.extend_from_slice(ghost.key.bytes());
+        let (ttl, rows) = (self.ttl, &*self.rows);
+        let mut bytes = 0;
+        let mut outcome = Ok(());
+        let found = engine
+            .backend
+            .read(
+                self.id,
+                &row,
+                &mut |value| match filter(rows, ttl.as_ref(), snapshot.now, value) {
+                    Ok(value) => {
+                        let chunk = snapshot.sink.chunk(self.id, group);
+                        chunk.push(ghost.key.bytes(), value.as_deref());
+                        bytes = ghost.key.bytes().len() + value.map_or(0, |value| value.len());
+                    }
+                    Err(reason) => outcome = Err(reason),
+                },
+            )?;
+        outcome.map_err(|reason| {
+            Error::corrupted(format!("value of state {:?}", self.name), reason)
+        })?;
+        if !found {
+            let chunk = snapshot.sink.chunk(self.id, group);
+            chunk.push(ghost.key.bytes(), None);
+            bytes = ghost.key.bytes().len();
+        }
+        snapshot.sink.grown(self.id, group, bytes);
+        ghost.captured = snapshot.epoch;
+        // A read of the backend costs about ten times an entry in the table.
+        work.encoded(bytes + 256);
+        Ok(())
+    }
+
+    /// Writes the backend's rows that are not in the table; returns whether the group is through.
+    fn capture_beneath(
+        &mut self,
+        engine: &mut Engine,
+        index: usize,
+        at: usize,
+        after: &mut Option<Vec<u8>>,
+        work: &mut Work,
+    ) -> Result<bool> {
+        let group = engine.group_at(at);
+        let limit = work.entries_left();
+        let Engine {
+            backend, snapshots, ..
+        } = engine;
+        let snapshot = &mut snapshots[index];
+        let rows = &mut self.groups[at];
+        let (codec, ttl) = (&*self.rows, self.ttl);
+        let (mut seen, mut bytes) = (0, 0);
+        let mut failed = None;
+        let mut last = None;
+        let Snapshot {
+            sink, epoch, now, ..
+        } = &mut *snapshot;
+        let (epoch, now) = (*epoch, *now);
+        backend.scan(
+            self.id,
+            &group.to_be_bytes(),
+            after.as_deref(),
+            &mut |row, value| {
+                seen += 1;
+                let key = &row[2..];
+                let hash = hash_row(key);
+                if !rows.mark_captured(hash, key, epoch) {
+                    match filter(codec, ttl.as_ref(), now, value) {
+                        Ok(Some(value)) => {
+                            let chunk = sink.chunk(self.id, group);
+                            chunk.push(key, Some(&value));
+                            bytes += key.len() + value.len();
+                        }
+                        Ok(None) => {}
+                        Err(reason) => {
+                            failed = Some(reason);
+                            return ControlFlow::Break(());
+                        }
+                    }
+                }
+                if seen >= limit || bytes >= 64 << 10 {
+                    last = Some(row.to_vec());
+                    return ControlFlow::Break(());
+                }
+                ControlFlow::Continue(())
+            },
+        )?;
+        if let Some(reason) = failed {
+            return Err(Error::corrupted(
+                format!("value of state {:?}", self.name),
+                reason,
+            ));
+        }
+        sink.grown(self.id, group, bytes);
+        work.encoded(seen * 256 + bytes);
+        let done = last.is_none();
+        if last.is_some() {
+            *after = last;
+        }
+        Ok(done)
+    }
+}
+
+impl<P> super::group::Group<P> {
+    /// Notes that a full snapshot takes this row from the backend; returns whether it must not,
+    /// because it has the row already or the row is newer than the snapshot.
+    fn mark_captured(&mut self, hash: u64, key: &[u8], epoch: u32) -> bool {
+        if let Some(bucket) = self.bucket_of(hash, key) {
+            let entry = self.entry_mut(bucket);
+            if entry.captured >= epoch || entry.modified > epoch {
+                return true;
+            }
+            entry.captured = epoch;
+            return false;
+        }
+        match self.ghost_mut(hash, key) {
+            Some(Ghost {
+                captured, modified, ..
+            }) => {
+                if *captured >= epoch || *modified > epoch {
+                    return true;
+                }
+                *captured = epoch;
+                false
+            }
+            None => false,
+        }
+    }
+}
+
+/// The row without what has expired, if the state's snapshots are to be cleaned.
+fn filter<'v, P>(
+    rows: &dyn super::rows::Rows<P>,
+    ttl: Option<&crate::Ttl>,
+    now: i64,
+    value: &'v [u8],
+) -> Result<Option<std::borrow::Cow<'v, [u8]>>, String> {
+    let Some(ttl) = ttl.filter(|ttl| ttl.cleanup.full_snapshot) else {
+        return Ok(Some(value.into()));
+    };
+    let mut out = Vec::new();
+    Ok(match rows.filter_row(value, ttl, now, &mut out)? {
+        Unexpired::All => Some(value.into()),
+        Unexpired::Nothing => None,
+        Unexpired::Part => Some(out.into()),
+    })
+}

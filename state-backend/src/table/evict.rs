@@ -1,0 +1,177 @@
+//! Making room: rows that were not used lately go to the backend.
+//!
+//! Second chance: a clock hand goes through the buckets of a group, spares what was used since it
+//! last came by, and takes the rest. The rows of one pass are written in one sorted batch, which is
+//! what an ordered backend takes best.
+
+use super::{
+    Table,
+    entry::{Ghost, REFERENCED, UNSAVED},
+    group::ORDER_BYTES,
+};
+use crate::{Change, Error, Result, engine::Engine, key::hash_row};
+use std::ops::Range;
+
+/// Most rows that one pass writes.
+const BATCH_ROWS: usize = 8192;
+
+struct Victim {
+    bucket: usize,
+    key: Range<usize>,
+    value: Option<Range<usize>>,
+    unsaved: bool,
+}
+
+impl<P: Send + 'static> Table<P> {
+    /// Evicts a good part of a group that cannot grow.
+    pub(super) fn evict_from_group(&mut self, engine: &mut Engine, at: usize) -> Result<()> {
+        let want = (self.groups[at].rows.len() / 4).clamp(1, BATCH_ROWS);
+        self.evict(engine, at, want)?;
+        let rows = &self.groups[at].rows;
+        if rows.len() == rows.capacity() && !rows.is_empty() {
+            // Removals left no free slot: with half the rows gone the table is rehashed in place.
+            let want = rows.len() - rows.len() / 2;
+            self.evict(engine, at, want)?;
+        }
+        Ok(())
+    }
+
+    /// One step of the store's clock hand: evicts from a group, and gives its memory back if it is
+    /// mostly empty then.
+    pub(super) fn evict_step(&mut self, engine: &mut Engine, at: usize) -> Result<()> {
+        let want = self.groups[at].rows.len().min(BATCH_ROWS);
+        self.evict(engine, at, want)?;
+        let epoch = engine.epoch;
+        let group = &mut self.groups[at];
+        if group.rows.len() * 2 <= group.rows.capacity() {
+            let before = group.rows.allocation_size() as i64;
+            group
+                .rows
+                .shrink_to_fit(|entry| hash_row(entry.key.bytes()));
+            let after = group.rows.allocation_size() as i64;
+            if after != before {
+                group.layout = group.layout.wrapping_add(1);
+                group.dirty.lose(epoch);
+                engine.add_used(after - before);
+            }
+        }
+        Ok(())
+    }
+
+    /// Evicts up to `want` rows of a group.
+    fn evict(&mut self, engine: &mut Engine, at: usize, want: usize) -> Result<()> {
+        let mut arena = Vec::new();
+        let mut victims = self.choose(engine, at, want, &mut arena)?;
+        victims.sort_unstable_by(|a, b| arena[a.key.clone()].cmp(&arena[b.key.clone()]));
+        let changes: Vec<_> = victims
+            .iter()
+            .filter(|victim| victim.unsaved)
+            .map(|victim| Change {
+                state: self.id,
+                key: &arena[victim.key.clone()],
+                value: victim.value.clone().map(|value| &arena[value]),
+            })
+            .collect();
+        if !changes.is_empty() {
+            engine.backend.apply(&changes)?;
+        }
+        engine.evicted += victims.len() as u64;
+        for victim in &victims {
+            self.drop_row(engine, at, victim.bucket);
+        }
+        Ok(())
+    }
+
+    /// Moves the hand on until enough victims are found, at most twice round. Their rows are encoded
+    /// into `arena`.
+    fn choose(
+        &mut self,
+        engine: &Engine,
+        at: usize,
+        want: usize,
+        arena: &mut Vec<u8>,
+    ) -> Result<Vec<Victim>> {
+        let prefix = engine.group_at(at).to_be_bytes();
+        let (table, groups) = self.split();
+        let group = &mut groups[at];
+        let buckets = group.rows.num_buckets();
+        let mut victims = Vec::new();
+        for _ in 0..2 * buckets {
+            if victims.len() >= want {
+                break;
+            }
+            let bucket = group.hand % buckets;
+            group.hand = (bucket + 1) % buckets;
+            let Some(entry) = group.rows.get_bucket_mut(bucket) else {
+                continue;
+            };
+            if entry.has(REFERENCED) {
+                entry.flags &= !REFERENCED;
+                continue;
+            }
+            let start = arena.len();
+            arena.extend_from_slice(&prefix);
+            arena.extend_from_slice(entry.key.bytes());
+            let key = start..arena.len();
+            let unsaved = entry.has(UNSAVED);
+            let mut value = None;
+            if let Some(payload) = entry.value.as_ref().filter(|_| unsaved) {
+                table
+                    .rows
+                    .encode(payload, entry.written, arena)
+                    .map_err(|reason| Error::Encode {
+                        state: table.name.to_owned(),
+                        reason,
+                    })?;
+                value = Some(key.end..arena.len());
+            }
+            // Second time round the hand meets what it has chosen already.
+            entry.flags |= REFERENCED;
+            victims.push(Victim {
+                bucket,
+                key,
+                value,
+                unsaved,
+            });
+        }
+        Ok(victims)
+    }
+
+    /// Takes a row out of the table that the backend has as it is.
+    fn drop_row(&mut self, engine: &mut Engine, at: usize, bucket: usize) {
+        let settled = engine.settled();
+        let group = &mut self.groups[at];
+        let entry = group.take(bucket);
+        engine.used = engine.used.saturating_sub(u64::from(entry.heap));
+        if entry.value.is_none() {
+            group.tombstones -= 1;
+        } else {
+            group.beneath = true;
+            if let Some(order) = &mut group.order
+                && order.remove(entry.key.bytes())
+            {
+                engine.used = engine
+                    .used
+                    .saturating_sub(ORDER_BYTES + entry.key.heap_bytes());
+            }
+        }
+        // A tombstone's row is gone from the backend, but the table may still hold others of the
+        // group beneath; `beneath` stays as it is.
+        let in_delta = engine.tracking && entry.modified > settled;
+        let in_full = engine.snapshots.iter().any(|s| {
+            s.running && s.full && (entry.captured >= s.epoch || entry.modified > s.epoch)
+        });
+        if in_delta || in_full {
+            let hash = hash_row(entry.key.bytes());
+            let grown = group.put_ghost(
+                hash,
+                Ghost {
+                    key: entry.key,
+                    modified: entry.modified,
+                    captured: entry.captured,
+                },
+            );
+            engine.add_used(grown);
+        }
+    }
+}

@@ -1,0 +1,654 @@
+//! The typed table: decoded rows by key, over any backend.
+//!
+//! An access that hits neither encodes nor decodes nor calls the backend. A row is encoded when a
+//! snapshot takes it or when it is evicted, and decoded when it is first read after that.
+
+pub(crate) mod any;
+mod capture;
+pub(crate) mod entry;
+mod evict;
+pub(crate) mod group;
+mod restore;
+pub(crate) mod rows;
+mod scan;
+pub(crate) mod sweep;
+
+use crate::{
+    Error, Result, StateId, StateKind,
+    engine::{Engine, RowsOf},
+    key::{RowKey, hash_row},
+    ttl::Ttl,
+};
+use entry::{BENEATH, Entry, REFERENCED, UNSAVED};
+use group::{Group, ORDER_BYTES};
+use rows::Rows;
+
+/// Where a row is: its bytes with the group in front, their hash without, the group's position.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Addr<'a> {
+    pub(crate) row: &'a [u8],
+    pub(crate) hash: u64,
+    pub(crate) group: usize,
+}
+
+impl<'a> Addr<'a> {
+    #[inline]
+    pub(crate) fn key(&self) -> &'a [u8] {
+        &self.row[2..]
+    }
+}
+
+/// What a definition says of a table.
+pub(crate) struct TableInfo {
+    pub(crate) id: StateId,
+    pub(crate) name: String,
+    pub(crate) kind: StateKind,
+    pub(crate) type_name: String,
+    pub(crate) ttl: Option<Ttl>,
+    pub(crate) migrates: bool,
+}
+
+/// All rows of one state in one store.
+pub(crate) struct Table<P> {
+    pub(crate) id: StateId,
+    /// Position among the store's tables.
+    pub(crate) slot: usize,
+    pub(crate) name: String,
+    pub(crate) kind: StateKind,
+    pub(crate) type_name: String,
+    pub(crate) ttl: Option<Ttl>,
+    pub(crate) rows: Box<dyn Rows<P>>,
+    pub(crate) groups: Vec<Group<P>>,
+    /// Payloads hold memory outside the table, which must be measured.
+    measured: bool,
+    /// The definition reads older versions.
+    migrates: bool,
+    /// Where a value lies that a read has just expired and still returns.
+    pub(crate) expired: Option<P>,
+    /// Where the incremental clean-up is: group and bucket.
+    step: (usize, usize),
+}
+
+/// Payload changes in place before it is measured again; large ones are measured less often, as
+/// that takes time in proportion.
+const MEASURE_EVERY: u32 = 64;
+
+impl<P: Send + 'static> Table<P> {
+    pub(crate) fn new(slot: usize, groups: usize, info: TableInfo, rows: Box<dyn Rows<P>>) -> Self {
+        let ordered = info.kind == StateKind::Map;
+        Self {
+            id: info.id,
+            slot,
+            name: info.name,
+            kind: info.kind,
+            type_name: info.type_name,
+            ttl: info.ttl,
+            rows,
+            groups: (0..groups).map(|_| Group::new(ordered)).collect(),
+            measured: std::mem::needs_drop::<P>(),
+            migrates: info.migrates,
+            expired: None,
+            step: (0, 0),
+        }
+    }
+
+    fn row_bytes() -> u64 {
+        size_of::<Entry<P>>() as u64 + 1
+    }
+
+    /// The pieces that writing rows needs, beside the groups.
+    fn split(&mut self) -> (RowsOf<'_, P>, &mut Vec<Group<P>>) {
+        (
+            RowsOf {
+                id: self.id,
+                name: &self.name,
+                ttl: self.ttl.as_ref(),
+                rows: &*self.rows,
+            },
+            &mut self.groups,
+        )
+    }
+
+    /// Whether each access takes a step of cleaning up.
+    #[inline]
+    pub(crate) fn steps_cleanup(&self) -> bool {
+        self.ttl.is_some_and(|ttl| ttl.cleanup.incremental > 0)
+    }
+
+    pub(crate) fn check_group(&self, engine: &Engine, addr: Addr<'_>) -> Result<()> {
+        if addr.group < self.groups.len() {
+            return Ok(());
+        }
+        Err(Error::KeyGroupOutOfRange {
+            group: crate::KeyGroup::new(u16::from_be_bytes([addr.row[0], addr.row[1]])),
+            range: engine.range,
+        })
+    }
+
+    /// Bucket of the row if it is alive, loading it if need be. Knows nothing of time.
+    #[inline]
+    pub(crate) fn find(&mut self, engine: &mut Engine, addr: Addr<'_>) -> Result<Option<usize>> {
+        let Some(group) = self.groups.get(addr.group) else {
+            self.check_group(engine, addr)?;
+            return Ok(None);
+        };
+        match group.bucket_of(addr.hash, addr.key()) {
+            Some(bucket) => Ok(group.entry(bucket).value.is_some().then_some(bucket)),
+            None if group.beneath => self.load(engine, addr),
+            None => Ok(None),
+        }
+    }
+
+    /// Brings a row in from the backend.
+    #[cold]
+    fn load(&mut self, engine: &mut Engine, addr: Addr<'_>) -> Result<Option<usize>> {
+        let (format, now) = (self.rows.format(), engine.now);
+        let mut found = None;
+        let rows = &self.rows;
+        engine.backend.read(self.id, addr.row, &mut |bytes| {
+            found = Some(rows.decode(bytes, format, now));
+        })?;
+        let (payload, written) = match found {
+            None => return Ok(None),
+            Some(Ok(decoded)) => decoded,
+            Some(Err(reason)) => return Err(self.damaged(reason)),
+        };
+        self.make_slot(engine, addr)?;
+        let seen = engine.full_seen(self.slot, addr.group, addr.row);
+        let group = &mut self.groups[addr.group];
+        let ghost = group.take_ghost(addr.hash, addr.key());
+        let (modified, captured) = match &ghost {
+            Some(ghost) => {
+                engine.used = engine.used.saturating_sub(ghost.key.heap_bytes());
+                (ghost.modified, ghost.captured)
+            }
+            None => (0, 0),
+        };
+        let mut entry = Entry {
+            key: RowKey::new(addr.key()),
+            written,
+            modified,
+            captured: captured.max(seen),
+            heap: 0,
+            writes: 0,
+            flags: REFERENCED | BENEATH,
+            value: Some(payload),
+        };
+        // A ghost is in the lists of the running snapshots; the entry takes its place too late for
+        // a cursor that has passed its bucket.
+        if ghost.is_some() && engine.running > 0 {
+            let (table, _) = self.split();
+            engine.preserve(&table, addr.group, &mut entry)?;
+        }
+        let bucket = self.insert(engine, addr, entry);
+        let group = &mut self.groups[addr.group];
+        if modified > engine.settled() {
+            let buckets = group.rows.num_buckets();
+            group.dirty.push(modified, bucket, buckets);
+        }
+        Ok(Some(bucket))
+    }
+
+    fn damaged(&self, reason: String) -> Error {
+        Error::corrupted(format!("value of state {:?}", self.name), reason)
+    }
+
+    /// Makes sure that one insertion into the group will not rehash it.
+    #[inline]
+    fn make_slot(&mut self, engine: &mut Engine, addr: Addr<'_>) -> Result<()> {
+        let rows = &self.groups[addr.group].rows;
+        if rows.len() < rows.capacity() {
+            return Ok(());
+        }
+        self.grow(engine, addr)
+    }
+
+    #[cold]
+    fn grow(&mut self, engine: &mut Engine, addr: Addr<'_>) -> Result<()> {
+        let before = self.groups[addr.group].rows.allocation_size() as u64;
+        let more = before.max(4 * Self::row_bytes());
+        if engine.used + more > engine.budget {
+            if engine.pinned {
+                return Err(self.over_budget(engine, addr, more));
+            }
+            engine.room_wanted = more;
+            // A table of a few rows grows all the same: the next operation makes room elsewhere.
+            if self.groups[addr.group].rows.capacity() >= 7 {
+                self.evict_from_group(engine, addr.group)?;
+                let rows = &self.groups[addr.group].rows;
+                if rows.len() < rows.capacity() {
+                    return Ok(());
+                }
+            }
+        }
+        let epoch = engine.epoch;
+        let group = &mut self.groups[addr.group];
+        let before = group.rows.allocation_size() as i64;
+        group.rows.reserve(1, |entry| hash_row(entry.key.bytes()));
+        group.layout = group.layout.wrapping_add(1);
+        group.dirty.lose(epoch);
+        engine.add_used(group.rows.allocation_size() as i64 - before);
+        Ok(())
+    }
+
+    fn over_budget(&self, engine: &Engine, addr: Addr<'_>, needed: u64) -> Error {
+        Error::BudgetExceeded {
+            state: self.name.clone(),
+            key_bytes: addr.key().len() as u64,
+            needed_bytes: needed,
+            used_bytes: engine.used,
+            budget_bytes: engine.budget,
+        }
+    }
+
+    /// Puts an entry into a slot that [`make_slot`](Self::make_slot) has made, and counts it.
+    fn insert(&mut self, engine: &mut Engine, addr: Addr<'_>, mut entry: Entry<P>) -> usize {
+        let heap = entry.key.heap_bytes()
+            + entry
+                .value
+                .as_ref()
+                .filter(|_| self.measured)
+                .map_or(0, |payload| self.rows.heap_bytes(payload) as u64);
+        entry.heap = u32::try_from(heap).unwrap_or(u32::MAX);
+        engine.used += u64::from(entry.heap);
+        let group = &mut self.groups[addr.group];
+        if entry.value.is_none() {
+            group.tombstones += 1;
+        } else if let Some(order) = &mut group.order {
+            order.insert(entry.key.clone());
+            engine.used += ORDER_BYTES + entry.key.heap_bytes();
+        }
+        group
+            .rows
+            .insert_unique(addr.hash, entry, |entry| hash_row(entry.key.bytes()))
+            .bucket_index()
+    }
+
+    /// To be called before a row changes: snapshots get what they want of it, deltas learn of it.
+    #[inline]
+    fn touch(&mut self, engine: &mut Engine, group: usize, bucket: usize) -> Result<()> {
+        let entry = self.groups[group].entry_mut(bucket);
+        if entry.modified == engine.epoch {
+            entry.flags |= UNSAVED | REFERENCED;
+            return Ok(());
+        }
+        self.first_touch(engine, group, bucket)
+    }
+
+    /// The first change of a row in an epoch.
+    fn first_touch(&mut self, engine: &mut Engine, group: usize, bucket: usize) -> Result<()> {
+        let (table, groups) = self.split();
+        let group_rows = &mut groups[group];
+        let entry = group_rows.entry_mut(bucket);
+        if engine.running > 0 {
+            engine.preserve(&table, group, entry)?;
+        }
+        entry.flags |= UNSAVED | REFERENCED;
+        entry.modified = engine.epoch;
+        let buckets = group_rows.rows.num_buckets();
+        group_rows.dirty.push(engine.epoch, bucket, buckets);
+        Ok(())
+    }
+
+    /// The payload in a bucket that [`find`](Self::find) gave.
+    #[inline]
+    pub(crate) fn payload(&self, group: usize, bucket: usize) -> &P {
+        self.groups[group]
+            .entry(bucket)
+            .value
+            .as_ref()
+            .expect("found rows are alive")
+    }
+
+    /// Whether the row in this bucket has expired.
+    #[inline]
+    pub(crate) fn is_expired(&self, engine: &Engine, group: usize, bucket: usize) -> bool {
+        let entry = self.groups[group].entry(bucket);
+        match (&self.ttl, &entry.value) {
+            (Some(ttl), Some(payload)) => {
+                self.rows
+                    .is_expired(payload, entry.written, ttl, engine.now)
+            }
+            _ => false,
+        }
+    }
+
+    /// A read as the state's time to live has it: renews, expires, or just finds.
+    #[inline]
+    pub(crate) fn get(&mut self, engine: &mut Engine, addr: Addr<'_>) -> Result<Option<&P>> {
+        let Some(bucket) = self.find(engine, addr)? else {
+            return Ok(None);
+        };
+        if self.ttl.is_some() && self.read_timed(engine, addr.group, bucket)? {
+            return Ok(self.expired.as_ref());
+        }
+        let entry = self.groups[addr.group].entry_mut(bucket);
+        if !engine.pinned {
+            entry.flags |= REFERENCED;
+        }
+        Ok(entry.value.as_ref())
+    }
+
+    /// Returns whether the row had expired; `self.expired` is then what the reader sees of it.
+    fn read_timed(&mut self, engine: &mut Engine, group: usize, bucket: usize) -> Result<bool> {
+        let Some(ttl) = self.ttl else {
+            return Ok(false);
+        };
+        if self.is_expired(engine, group, bucket) {
+            let payload = self.remove_at(engine, group, bucket)?;
+            self.expired = payload.filter(|_| ttl.returns_expired());
+            return Ok(true);
+        }
+        if ttl.renews_on_read() && self.groups[group].entry(bucket).written != engine.now {
+            self.touch(engine, group, bucket)?;
+            self.groups[group].entry_mut(bucket).written = engine.now;
+        }
+        Ok(false)
+    }
+
+    /// Removes an expired row, and keeps its payload for the reader to see.
+    pub(crate) fn expire(
+        &mut self,
+        engine: &mut Engine,
+        group: usize,
+        bucket: usize,
+    ) -> Result<Option<&P>> {
+        self.expired = self.remove_at(engine, group, bucket)?;
+        Ok(self.expired.as_ref())
+    }
+
+    /// A read and a write in one, if there is a row.
+    #[inline]
+    pub(crate) fn update<R>(
+        &mut self,
+        engine: &mut Engine,
+        addr: Addr<'_>,
+        change: impl FnOnce(&mut P) -> R,
+    ) -> Result<Option<R>> {
+        match self.find_unexpired(engine, addr)? {
+            Some(bucket) => self.update_at(engine, addr, bucket, change).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// A read and a write in one, of `initial` if there is no row.
+    #[inline]
+    pub(crate) fn update_or_insert_with<R>(
+        &mut self,
+        engine: &mut Engine,
+        addr: Addr<'_>,
+        initial: impl FnOnce() -> P,
+        change: impl FnOnce(&mut P) -> R,
+    ) -> Result<R> {
+        if let Some(bucket) = self.find_unexpired(engine, addr)? {
+            return self.update_at(engine, addr, bucket, change);
+        }
+        let mut payload = initial();
+        let result = change(&mut payload);
+        self.set(engine, addr, payload)?;
+        Ok(result)
+    }
+
+    /// Bucket of the row if it is alive or the state returns expired ones; else it is removed.
+    #[inline]
+    fn find_unexpired(&mut self, engine: &mut Engine, addr: Addr<'_>) -> Result<Option<usize>> {
+        let Some(bucket) = self.find(engine, addr)? else {
+            return Ok(None);
+        };
+        if let Some(ttl) = self.ttl
+            && !ttl.returns_expired()
+            && self.is_expired(engine, addr.group, bucket)
+        {
+            self.remove_at(engine, addr.group, bucket)?;
+            return Ok(None);
+        }
+        Ok(Some(bucket))
+    }
+
+    /// Writes a row, whatever was there.
+    #[inline]
+    pub(crate) fn set(&mut self, engine: &mut Engine, addr: Addr<'_>, payload: P) -> Result<()> {
+        let heap = self.measure(engine, addr, &payload)?;
+        let Some(group) = self.groups.get(addr.group) else {
+            return self.check_group(engine, addr);
+        };
+        match group.bucket_of(addr.hash, addr.key()) {
+            Some(bucket) => self.overwrite(engine, addr, bucket, payload, heap),
+            None => self.set_new(engine, addr, payload, heap),
+        }
+    }
+
+    /// Memory that the payload holds, within the limit for one value.
+    #[inline]
+    fn measure(&self, engine: &Engine, addr: Addr<'_>, payload: &P) -> Result<u64> {
+        let heap = if self.measured {
+            self.rows.heap_bytes(payload) as u64
+        } else {
+            0
+        };
+        if heap.max(size_of::<P>() as u64) > engine.max_value {
+            return Err(Error::ValueTooLarge {
+                state: self.name.clone(),
+                key_bytes: addr.key().len() as u64,
+                value_bytes: heap.max(size_of::<P>() as u64),
+                limit_bytes: engine.max_value,
+            });
+        }
+        Ok(heap)
+    }
+
+    #[inline]
+    fn overwrite(
+        &mut self,
+        engine: &mut Engine,
+        addr: Addr<'_>,
+        bucket: usize,
+        payload: P,
+        heap: u64,
+    ) -> Result<()> {
+        if engine.pinned && engine.used + heap > engine.budget {
+            let old = u64::from(self.groups[addr.group].entry(bucket).heap);
+            if engine.used + heap > engine.budget + old {
+                return Err(self.over_budget(engine, addr, heap - old.min(heap)));
+            }
+        }
+        self.touch(engine, addr.group, bucket)?;
+        let now = engine.now;
+        let group = &mut self.groups[addr.group];
+        let entry = group.entry_mut(bucket);
+        let revived = entry.value.is_none();
+        if self.measured {
+            let heap = u32::try_from(heap + entry.key.heap_bytes()).unwrap_or(u32::MAX);
+            engine.used = engine.used.saturating_sub(u64::from(entry.heap)) + u64::from(heap);
+            entry.heap = heap;
+            entry.writes = 0;
+        }
+        entry.value = Some(payload);
+        entry.written = now;
+        if revived {
+            let key = entry.key.clone();
+            group.tombstones -= 1;
+            if let Some(order) = &mut group.order {
+                engine.used += ORDER_BYTES + key.heap_bytes();
+                order.insert(key);
+            }
+        }
+        Ok(())
+    }
+
+    fn set_new(
+        &mut self,
+        engine: &mut Engine,
+        addr: Addr<'_>,
+        payload: P,
+        heap: u64,
+    ) -> Result<()> {
+        if engine.pinned && engine.used + heap > engine.budget {
+            return Err(self.over_budget(engine, addr, heap));
+        }
+        let beneath = self.groups[addr.group].beneath;
+        // A running snapshot may want what lies beneath before it is overwritten.
+        if beneath
+            && engine.running > 0
+            && let Some(bucket) = self.load(engine, addr)?
+        {
+            return self.overwrite(engine, addr, bucket, payload, heap);
+        }
+        self.create(engine, addr, Some(payload), beneath)
+    }
+
+    /// Adds an entry for a row that is not in the table.
+    fn create(
+        &mut self,
+        engine: &mut Engine,
+        addr: Addr<'_>,
+        payload: Option<P>,
+        beneath: bool,
+    ) -> Result<()> {
+        self.make_slot(engine, addr)?;
+        let group = &mut self.groups[addr.group];
+        let ghost = group.take_ghost(addr.hash, addr.key());
+        if let Some(ghost) = &ghost {
+            engine.used = engine.used.saturating_sub(ghost.key.heap_bytes());
+        }
+        let entry = Entry {
+            key: RowKey::new(addr.key()),
+            written: engine.now,
+            modified: engine.epoch,
+            captured: ghost.map_or(0, |ghost| ghost.captured),
+            heap: 0,
+            writes: 0,
+            flags: UNSAVED | REFERENCED | if beneath { BENEATH } else { 0 },
+            value: payload,
+        };
+        let bucket = self.insert(engine, addr, entry);
+        let group = &mut self.groups[addr.group];
+        let buckets = group.rows.num_buckets();
+        group.dirty.push(engine.epoch, bucket, buckets);
+        Ok(())
+    }
+
+    /// Changes the payload in place. The bucket comes from [`find`](Self::find).
+    #[inline]
+    pub(crate) fn update_at<R>(
+        &mut self,
+        engine: &mut Engine,
+        addr: Addr<'_>,
+        bucket: usize,
+        change: impl FnOnce(&mut P) -> R,
+    ) -> Result<R> {
+        if engine.pinned && engine.used > engine.budget {
+            return Err(self.over_budget(engine, addr, 0));
+        }
+        self.touch(engine, addr.group, bucket)?;
+        let entry = self.groups[addr.group].entry_mut(bucket);
+        entry.written = engine.now;
+        let payload = entry.value.as_mut().expect("found rows are alive");
+        let result = change(payload);
+        if self.measured {
+            entry.writes = entry.writes.saturating_add(1);
+            if u32::from(entry.writes) >= MEASURE_EVERY.max((entry.heap / 1024).min(60_000)) {
+                self.remeasure(engine, addr, bucket)?;
+            }
+        }
+        Ok(result)
+    }
+
+    /// Counts the payload's memory anew.
+    ///
+    /// # Errors
+    /// The value has grown past the limit. It is kept: take something out of it.
+    #[cold]
+    pub(crate) fn remeasure(
+        &mut self,
+        engine: &mut Engine,
+        addr: Addr<'_>,
+        bucket: usize,
+    ) -> Result<()> {
+        let entry = self.groups[addr.group].entry_mut(bucket);
+        let Some(payload) = &entry.value else {
+            return Ok(());
+        };
+        let payload_heap = self.rows.heap_bytes(payload) as u64;
+        let heap = u32::try_from(payload_heap + entry.key.heap_bytes()).unwrap_or(u32::MAX);
+        engine.used = engine.used.saturating_sub(u64::from(entry.heap)) + u64::from(heap);
+        entry.heap = heap;
+        entry.writes = 0;
+        if payload_heap > engine.max_value {
+            let (table, _) = self.split();
+            return Err(table.too_large(addr.key().len(), payload_heap as usize, engine.max_value));
+        }
+        Ok(())
+    }
+
+    /// Deletes a row, if it is there.
+    pub(crate) fn remove(&mut self, engine: &mut Engine, addr: Addr<'_>) -> Result<()> {
+        let Some(group) = self.groups.get(addr.group) else {
+            return self.check_group(engine, addr);
+        };
+        let found = group.bucket_of(addr.hash, addr.key());
+        if found.is_none() && !group.beneath {
+            return Ok(());
+        }
+        let bucket = match found {
+            Some(bucket) => Some(bucket),
+            // Whether there is a row to delete is worth a read: a tombstone would cost more.
+            None => self.load(engine, addr)?,
+        };
+        if let Some(bucket) = bucket
+            && self.groups[addr.group].entry(bucket).value.is_some()
+        {
+            self.remove_at(engine, addr.group, bucket)?;
+        }
+        Ok(())
+    }
+
+    /// Deletes the live row in this bucket, at once if nobody has to hear of it, else by a tombstone.
+    pub(crate) fn remove_at(
+        &mut self,
+        engine: &mut Engine,
+        group: usize,
+        bucket: usize,
+    ) -> Result<Option<P>> {
+        self.touch(engine, group, bucket)?;
+        let rows = &mut self.groups[group];
+        let entry = rows.entry_mut(bucket);
+        let payload = entry.value.take();
+        let key_heap = entry.key.heap_bytes();
+        let freed = u64::from(entry.heap) - key_heap.min(u64::from(entry.heap));
+        entry.heap -= u32::try_from(freed).unwrap_or(entry.heap);
+        engine.used = engine.used.saturating_sub(freed);
+        if let Some(order) = &mut rows.order
+            && let Some(entry) = rows.rows.get_bucket(bucket)
+            && order.remove(entry.key.bytes())
+        {
+            engine.used = engine.used.saturating_sub(ORDER_BYTES + key_heap);
+        }
+        let entry = rows.entry(bucket);
+        if !entry.has(BENEATH) && entry.captured == 0 {
+            let entry = rows.take(bucket);
+            engine.used = engine.used.saturating_sub(u64::from(entry.heap));
+        } else {
+            rows.tombstones += 1;
+        }
+        Ok(payload)
+    }
+
+    /// Takes a tombstone out of the table.
+    fn bury(&mut self, engine: &mut Engine, group: usize, bucket: usize) {
+        let rows = &mut self.groups[group];
+        let entry = rows.take(bucket);
+        rows.tombstones -= 1;
+        engine.used = engine.used.saturating_sub(u64::from(entry.heap));
+    }
+}
+
+impl<P> std::fmt::Debug for Table<P> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Table")
+            .field("name", &self.name)
+            .field("kind", &self.kind)
+            .field("type", &self.type_name)
+            .finish_non_exhaustive()
+    }
+}

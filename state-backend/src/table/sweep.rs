@@ -1,0 +1,231 @@
+//! Removing expired state that nobody reads: in the background, and a few entries with each access.
+
+use super::{Table, entry::Ghost, rows::Unexpired};
+use crate::{Change, Error, Result, engine::Engine, key::RowKey, key::hash_row, snapshot::Work};
+use std::ops::ControlFlow;
+
+/// How far a sweep has come in a table.
+#[derive(Debug, Default)]
+pub(crate) struct SweepCursor {
+    pub(crate) group: usize,
+    bucket: usize,
+    layout: u32,
+    /// Through the table's rows; now through the backend's, after this one.
+    beneath: Option<Option<Vec<u8>>>,
+}
+
+impl<P: Send + 'static> Table<P> {
+    /// Whether a sweep for expired state has anything to look for.
+    pub(super) fn expires_in_background(&self) -> bool {
+        self.ttl.is_some_and(|ttl| ttl.cleanup.background)
+    }
+
+    /// Goes on with a sweep; returns whether the table is through. Not while a snapshot is captured:
+    /// the sweep can wait, and need not care then.
+    pub(super) fn sweep(
+        &mut self,
+        engine: &mut Engine,
+        cursor: &mut SweepCursor,
+        work: &mut Work,
+    ) -> Result<bool> {
+        let expires = self.expires_in_background();
+        let settled = engine.settled();
+        while cursor.group < self.groups.len() {
+            let at = cursor.group;
+            work.looked();
+            let group = &mut self.groups[at];
+            if cursor.bucket == 0 && cursor.beneath.is_none() {
+                let freed = group.retain_ghosts(|ghost| ghost.modified > settled);
+                engine.add_used(-freed);
+            }
+            let group = &self.groups[at];
+            if cursor.layout != group.layout {
+                (cursor.bucket, cursor.layout) = (0, group.layout);
+            }
+            let worthwhile = expires || group.tombstones > 0;
+            while worthwhile
+                && cursor.beneath.is_none()
+                && cursor.bucket < self.groups[at].rows.num_buckets()
+            {
+                if work.is_spent() {
+                    return Ok(false);
+                }
+                work.looked();
+                self.sweep_bucket(engine, at, cursor.bucket, expires, work)?;
+                cursor.bucket += 1;
+            }
+            if expires && self.groups[at].beneath {
+                let after = cursor.beneath.take().flatten();
+                if let Some(last) = self.sweep_beneath(engine, at, after, work)? {
+                    cursor.beneath = Some(Some(last));
+                    if work.is_spent() {
+                        return Ok(false);
+                    }
+                    continue;
+                }
+            }
+            *cursor = SweepCursor {
+                group: at + 1,
+                ..SweepCursor::default()
+            };
+            if work.is_spent() {
+                return Ok(cursor.group >= self.groups.len());
+            }
+        }
+        Ok(true)
+    }
+
+    fn sweep_bucket(
+        &mut self,
+        engine: &mut Engine,
+        at: usize,
+        bucket: usize,
+        expires: bool,
+        work: &mut Work,
+    ) -> Result<()> {
+        let Some(entry) = self.groups[at].rows.get_bucket_mut(bucket) else {
+            return Ok(());
+        };
+        if entry.is_spent_tombstone(engine.settled(), engine.pinned) {
+            self.bury(engine, at, bucket);
+        } else if expires {
+            self.expire_bucket(engine, at, bucket, work)?;
+        }
+        Ok(())
+    }
+
+    /// Removes the row in this bucket, or the elements of its list, that have expired.
+    fn expire_bucket(
+        &mut self,
+        engine: &mut Engine,
+        at: usize,
+        bucket: usize,
+        work: &mut Work,
+    ) -> Result<()> {
+        let Some(ttl) = self.ttl else {
+            return Ok(());
+        };
+        if self.is_expired(engine, at, bucket) {
+            work.encoded(0);
+            self.remove_at(engine, at, bucket)?;
+            return Ok(());
+        }
+        let now = engine.now;
+        let entry = self.groups[at].entry(bucket);
+        let Some(payload) = &entry.value else {
+            return Ok(());
+        };
+        if !self.rows.has_expired_part(payload, &ttl, now) {
+            return Ok(());
+        }
+        self.touch(engine, at, bucket)?;
+        let entry = self.groups[at].entry_mut(bucket);
+        if let Some(payload) = &mut entry.value {
+            self.rows.drop_expired(payload, &ttl, now);
+        }
+        work.encoded(0);
+        Ok(())
+    }
+
+    /// Deletes expired rows that only the backend has; returns the last row seen if there are more.
+    fn sweep_beneath(
+        &mut self,
+        engine: &mut Engine,
+        at: usize,
+        after: Option<Vec<u8>>,
+        work: &mut Work,
+    ) -> Result<Option<Vec<u8>>> {
+        let Some(ttl) = self.ttl else {
+            return Ok(None);
+        };
+        let (limit, now) = (work.entries_left(), engine.now);
+        let (mut seen, mut last, mut failed) = (0, None, None);
+        let mut expired: Vec<Vec<u8>> = Vec::new();
+        let (rows, group) = (&*self.rows, &self.groups[at]);
+        engine.backend.scan(
+            self.id,
+            &engine.group_at(at).to_be_bytes(),
+            after.as_deref(),
+            &mut |row, value| {
+                seen += 1;
+                match rows.filter_row(value, &ttl, now, &mut Vec::new()) {
+                    // What is in the table as well has been dealt with there.
+                    Ok(Unexpired::Nothing)
+                        if group.bucket_of(hash_row(&row[2..]), &row[2..]).is_none() =>
+                    {
+                        expired.push(row.to_vec());
+                    }
+                    Ok(_) => {}
+                    Err(reason) => {
+                        failed = Some(reason);
+                        return ControlFlow::Break(());
+                    }
+                }
+                if seen >= limit {
+                    last = Some(row.to_vec());
+                    return ControlFlow::Break(());
+                }
+                ControlFlow::Continue(())
+            },
+        )?;
+        if let Some(reason) = failed {
+            return Err(Error::corrupted(
+                format!("value of state {:?}", self.name),
+                reason,
+            ));
+        }
+        work.encoded(seen * 32 + expired.len() * 512);
+        let changes: Vec<_> = expired
+            .iter()
+            .map(|row| Change {
+                state: self.id,
+                key: row,
+                value: None,
+            })
+            .collect();
+        if !changes.is_empty() {
+            engine.backend.apply(&changes)?;
+        }
+        if engine.tracking {
+            for row in &expired {
+                let key = &row[2..];
+                let ghost = Ghost {
+                    key: RowKey::new(key),
+                    modified: engine.epoch,
+                    captured: 0,
+                };
+                let grown = self.groups[at].put_ghost(hash_row(key), ghost);
+                engine.add_used(grown);
+            }
+        }
+        Ok(last)
+    }
+
+    /// Looks at a few further entries and removes the expired ones.
+    #[cold]
+    pub(crate) fn step_cleanup(&mut self, engine: &mut Engine) -> Result<()> {
+        let Some(ttl) = self.ttl else {
+            return Ok(());
+        };
+        let mut work = Work::new(crate::PumpBudget::default());
+        let (mut at, mut bucket) = self.step;
+        let mut looked = 0;
+        // A step past the end of a group counts as a look, so that empty groups cost what they cost.
+        while looked < ttl.cleanup.incremental.saturating_mul(2) {
+            if at >= self.groups.len() {
+                (at, bucket) = (0, 0);
+            }
+            looked += 1;
+            if bucket >= self.groups[at].rows.num_buckets() || self.groups[at].rows.is_empty() {
+                (at, bucket) = (at + 1, 0);
+                continue;
+            }
+            if self.groups[at].rows.get_bucket(bucket).is_some() {
+                self.expire_bucket(engine, at, bucket, &mut work)?;
+            }
+            bucket += 1;
+        }
+        self.step = (at, bucket);
+        Ok(())
+    }
+}
