@@ -1,0 +1,235 @@
+//! Shortening chains, off the data path.
+
+use crate::error::Result;
+use crate::ids::{BlobPath, CheckpointId, OperatorUid};
+use crate::manifest::{FileRef, Manifest};
+use crate::merge::MergedRows;
+use crate::parquet::{FileWriter, RowGroupLimits};
+use crate::protocol::{self, CompactionPolicy};
+use crate::restore::{files_of, states_of};
+use crate::shard::store_file;
+use crate::store::CheckpointStore;
+use state_backend::KeyGroupRange;
+
+/// Files that take the place of others: the result of a compaction, to be handed to the next
+/// checkpoint with [`ManifestDraft::with_compaction`](crate::ManifestDraft::with_compaction).
+///
+/// Begin the next compaction only when this one is in a committed checkpoint or given up: the
+/// garbage collection takes the files of the last compaction for work in progress, and those of
+/// the ones before it, where no checkpoint names them, for garbage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compaction {
+    states: Vec<CompactedState>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct CompactedState {
+    operator: OperatorUid,
+    state: String,
+    inputs: Vec<FileRef>,
+    outputs: Vec<FileRef>,
+}
+
+impl Compaction {
+    /// Bytes of the files that were read.
+    pub fn bytes_read(&self) -> u64 {
+        self.states
+            .iter()
+            .flat_map(|state| &state.inputs)
+            .map(|file| file.bytes)
+            .sum()
+    }
+
+    /// Bytes of the files that were written.
+    pub fn bytes_written(&self) -> u64 {
+        self.states
+            .iter()
+            .flat_map(|state| &state.outputs)
+            .map(|file| file.bytes)
+            .sum()
+    }
+
+    /// Number of files before and after.
+    pub fn files(&self) -> (usize, usize) {
+        let count = |of: fn(&CompactedState) -> usize| self.states.iter().map(of).sum();
+        (
+            count(|state| state.inputs.len()),
+            count(|state| state.outputs.len()),
+        )
+    }
+}
+
+impl Manifest {
+    /// Replaces the inputs of a compaction by its outputs, for each state whose chain still has
+    /// all of them: after a restore of an older checkpoint, or a full write of some key groups, it
+    /// does not, and keeps what it has. Returns for how many states it did.
+    pub(crate) fn apply_compaction(&mut self, compaction: &Compaction) -> usize {
+        let mut applied = 0;
+        for compacted in &compaction.states {
+            let CompactedState {
+                operator,
+                state,
+                inputs,
+                outputs,
+            } = compacted;
+            let Some(operator) = self.operators.iter_mut().find(|o| o.uid == *operator) else {
+                continue;
+            };
+            let chain = &mut operator.chain;
+            if !inputs.iter().all(|input| chain.contains(input)) {
+                continue;
+            }
+            chain.retain(|file| file.state != *state || !inputs.contains(file));
+            chain.extend(outputs.iter().cloned());
+            // Of one state, the outputs are the only files of their checkpoint, and stable order
+            // keeps the shards' files of every other checkpoint as they were.
+            chain.sort_by_key(|file| file.checkpoint);
+            applied += 1;
+        }
+        self.recount();
+        applied
+    }
+}
+
+impl CheckpointStore {
+    /// Merges the chains of a manifest that have grown longer than the policy allows; `None` when
+    /// there are none. What is read and written is files alone, so it can run on any thread
+    /// beside the job. Memory: one row group a file of the chain, and one output file.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`](crate::Error::ReadOnly), and as of [`restore`](Self::restore). What was
+    /// written before an error is garbage.
+    pub fn compact(
+        &self,
+        manifest: &Manifest,
+        policy: &CompactionPolicy,
+    ) -> Result<Option<Compaction>> {
+        let mut planned = Vec::new();
+        for operator in &manifest.operators {
+            for state in states_of(operator) {
+                let files: Vec<&FileRef> = files_of(operator, state).collect();
+                if let Some(run) = protocol::plan_compaction(&files, policy) {
+                    let whole = run.start == 0;
+                    let inputs: Vec<FileRef> = files[run].iter().copied().cloned().collect();
+                    planned.push((operator, state, inputs, whole));
+                }
+            }
+        }
+        if planned.is_empty() {
+            return Ok(None);
+        }
+        let (writer, number) = self.next_compaction()?;
+        let dir = protocol::compacted_dir(writer, number);
+        let mut states = Vec::new();
+        for (operator, state, inputs, whole) in planned {
+            let outputs = self.merge_files(MergeJob {
+                manifest,
+                operator: &operator.uid,
+                state,
+                inputs: &inputs,
+                deletions: if whole {
+                    Deletions::Drop
+                } else {
+                    Deletions::Keep
+                },
+                blobs: &*self.blobs,
+                base: &BlobPath::root(),
+                dir: &dir.join(operator.uid.as_str()),
+            })?;
+            states.push(CompactedState {
+                operator: operator.uid.clone(),
+                state: state.to_owned(),
+                inputs,
+                outputs,
+            });
+        }
+        Ok(Some(Compaction { states }))
+    }
+
+    /// Merges files into new ones of bounded size.
+    pub(crate) fn merge_files(&self, job: MergeJob<'_>) -> Result<Vec<FileRef>> {
+        let MergeJob {
+            manifest,
+            operator,
+            state,
+            inputs,
+            deletions,
+            blobs,
+            base,
+            dir,
+        } = job;
+        let ranges = || inputs.iter().map(|file| file.groups);
+        let (Some(start), Some(end), Some(checkpoint)) = (
+            ranges().map(KeyGroupRange::start).min(),
+            ranges().map(KeyGroupRange::end).max(),
+            inputs.iter().map(|file| file.checkpoint).max(),
+        ) else {
+            return Ok(Vec::new());
+        };
+        let mut rows = MergedRows::new(
+            &self.blobs,
+            manifest,
+            inputs,
+            KeyGroupRange::new(start, end)?,
+        );
+        let mut outputs = Vec::new();
+        let open = |number: usize| self.open_output(operator, state, checkpoint, dir, number);
+        let mut output = open(0)?;
+        while let Some(row) = rows.next()? {
+            if row.value.is_none() && deletions == Deletions::Drop {
+                continue;
+            }
+            let full = output.encoded_bytes() >= self.options.file_bytes;
+            // A file that ends with its key group is read without its neighbour.
+            let boundary = output.last_group() != Some(row.group);
+            if full && (boundary || output.encoded_bytes() >= 2 * self.options.file_bytes) {
+                let complete = std::mem::replace(&mut output, open(outputs.len() + 1)?);
+                if let Some(encoded) = complete.finish()? {
+                    outputs.push(store_file(blobs, base, encoded)?);
+                }
+            }
+            output.push(row.group, row.key, row.value)?;
+        }
+        if let Some(encoded) = output.finish()? {
+            outputs.push(store_file(blobs, base, encoded)?);
+        }
+        Ok(outputs)
+    }
+
+    fn open_output(
+        &self,
+        operator: &OperatorUid,
+        state: &str,
+        checkpoint: CheckpointId,
+        dir: &BlobPath,
+        number: usize,
+    ) -> Result<FileWriter> {
+        let state_name = if state.len() > 60 { "state" } else { state };
+        // The directory for the state keeps the numbers of different states apart.
+        let path = dir
+            .join(state)
+            .join(&format!("{state_name}-{number}.parquet"));
+        FileWriter::new(path, operator, state, checkpoint, RowGroupLimits::default())
+    }
+}
+
+/// What a merge reads and where it writes.
+pub(crate) struct MergeJob<'a> {
+    pub(crate) manifest: &'a Manifest,
+    pub(crate) operator: &'a OperatorUid,
+    pub(crate) state: &'a str,
+    pub(crate) inputs: &'a [FileRef],
+    pub(crate) deletions: Deletions,
+    pub(crate) blobs: &'a dyn crate::blob::BlobStore,
+    pub(crate) base: &'a BlobPath,
+    pub(crate) dir: &'a BlobPath,
+}
+
+/// What becomes of deletions in a merge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Deletions {
+    /// They still hide rows of older files.
+    Keep,
+    /// There are no older files.
+    Drop,
+}

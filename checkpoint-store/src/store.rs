@@ -1,0 +1,465 @@
+//! The checkpoint store: publish, find, load.
+
+use crate::blob::{BlobInfo, BlobStore, PutMode, PutOutcome};
+use crate::draft::WriteKind;
+use crate::error::{Error, Result};
+use crate::ids::{BlobPath, CheckpointId, OperatorUid, WriterEpoch};
+use crate::manifest::{Manifest, ManifestKind};
+use crate::protocol::{self, CHECKPOINTS, CheckpointRef, Damage, PassedOver, WRITERS};
+use crate::shard::{ShardTarget, ShardWriter, create};
+use bytes::Bytes;
+use state_backend::KeyGroupRange;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// How a [`CheckpointStore`] works.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    pub(crate) buffer_bytes: usize,
+    pub(crate) file_bytes: usize,
+}
+
+impl Default for StoreOptions {
+    /// 32 MiB of buffer a shard, files of up to 64 MiB.
+    fn default() -> Self {
+        Self {
+            buffer_bytes: 32 << 20,
+            file_bytes: 64 << 20,
+        }
+    }
+}
+
+impl StoreOptions {
+    /// Bytes of rows that one [`ShardWriter`] holds before it writes a file; at least 64 KiB.
+    #[must_use]
+    pub fn with_buffer_bytes(mut self, bytes: usize) -> Self {
+        self.buffer_bytes = bytes.max(64 << 10);
+        self
+    }
+
+    /// Size at which a compaction or a savepoint begins a new file; at least 64 KiB.
+    #[must_use]
+    pub fn with_file_bytes(mut self, bytes: usize) -> Self {
+        self.file_bytes = bytes.max(64 << 10);
+        self
+    }
+}
+
+/// The checkpoints of one job in one [`BlobStore`].
+///
+/// Cheap to clone; all clones are one writer. Thread safe.
+#[derive(Debug, Clone)]
+pub struct CheckpointStore {
+    pub(crate) blobs: Arc<dyn BlobStore>,
+    pub(crate) options: StoreOptions,
+    /// None when opened for reading.
+    writer: Option<Arc<Writer>>,
+}
+
+#[derive(Debug)]
+struct Writer {
+    epoch: WriterEpoch,
+    newest_committed: Mutex<CheckpointId>,
+    compactions: AtomicU64,
+}
+
+/// What [`CheckpointStore::latest`] found.
+#[derive(Debug, Clone)]
+pub struct Latest {
+    /// The newest checkpoint that is whole, if there is any.
+    pub manifest: Option<Manifest>,
+    /// Newer ones that are not, and why. Tell the user.
+    pub passed_over: Vec<PassedOver>,
+    /// A number that no checkpoint has used yet, and no lower one should.
+    pub next_id: CheckpointId,
+}
+
+/// What [`CheckpointStore::commit`] did.
+#[derive(Debug, Clone)]
+pub struct CommitOutcome {
+    /// The manifest as it was published; what the next one builds on.
+    pub manifest: Arc<Manifest>,
+    /// Whether this call or an earlier attempt published it.
+    pub published: Published,
+}
+
+/// Which attempt published a manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Published {
+    /// This one.
+    Now,
+    /// An earlier one whose outcome was unknown.
+    Before,
+}
+
+/// Where a manifest is to be loaded from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Location {
+    /// A checkpoint of this store, by its number; of several writers' the newest writer's.
+    Checkpoint(CheckpointId),
+    /// The savepoint in this directory of the store.
+    Savepoint(BlobPath),
+}
+
+impl CheckpointStore {
+    /// Opens a directory for writing, and takes it over: every other writer, wherever it runs,
+    /// gets [`Error::Fenced`] at its next commit.
+    ///
+    /// Do this *before* looking for the latest checkpoint: then whatever the writer before
+    /// believes to have committed is seen.
+    ///
+    /// # Errors
+    /// [`Error::Blob`].
+    pub fn open(blobs: Arc<dyn BlobStore>, options: StoreOptions) -> Result<Self> {
+        let claims = blobs.list(&BlobPath::root().join(WRITERS))?;
+        let mut epoch =
+            protocol::newest_claim(&claims).map_or(WriterEpoch::new(1), WriterEpoch::next);
+        // Each round ends with this claim or with another writer's, so somebody moves on.
+        while let Err(error) = claim(&*blobs, epoch) {
+            if !matches!(error, Error::Conflict { .. }) {
+                return Err(error);
+            }
+            epoch = epoch.next();
+        }
+        Ok(Self {
+            blobs,
+            options,
+            writer: Some(Arc::new(Writer {
+                epoch,
+                newest_committed: Mutex::new(CheckpointId::default()),
+                compactions: AtomicU64::new(0),
+            })),
+        })
+    }
+
+    /// Opens a directory for reading (and for collecting garbage), which disturbs no writer.
+    pub fn open_read_only(blobs: Arc<dyn BlobStore>, options: StoreOptions) -> Self {
+        Self {
+            blobs,
+            options,
+            writer: None,
+        }
+    }
+
+    /// The storage beneath.
+    pub fn blobs(&self) -> &Arc<dyn BlobStore> {
+        &self.blobs
+    }
+
+    /// Which writer this is; none when opened for reading.
+    pub fn epoch(&self) -> Option<WriterEpoch> {
+        self.writer.as_ref().map(|writer| writer.epoch)
+    }
+
+    fn writer(&self) -> Result<&Writer> {
+        self.writer.as_deref().ok_or(Error::ReadOnly)
+    }
+
+    pub(crate) fn next_compaction(&self) -> Result<(WriterEpoch, u64)> {
+        let writer = self.writer()?;
+        Ok((
+            writer.epoch,
+            writer.compactions.fetch_add(1, Ordering::Relaxed),
+        ))
+    }
+
+    /// Begins to write one shard's part of a checkpoint.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`].
+    pub fn shard_writer(
+        &self,
+        id: CheckpointId,
+        operator: &OperatorUid,
+        subtask: u16,
+        groups: KeyGroupRange,
+        kind: WriteKind,
+    ) -> Result<ShardWriter> {
+        let writer = self.writer()?.epoch;
+        Ok(ShardWriter::new(ShardTarget {
+            blobs: Arc::clone(&self.blobs),
+            base: BlobPath::root(),
+            dir: protocol::checkpoint_dir(CheckpointRef { writer, id }),
+            id,
+            operator: operator.clone(),
+            subtask,
+            groups,
+            kind,
+            buffer_bytes: self.options.buffer_bytes,
+        }))
+    }
+
+    /// Publishes a checkpoint whose files are all written: the one moment from which it exists.
+    ///
+    /// Calling it again with the same manifest after an error is safe, and settles whether it
+    /// had happened.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`] when another writer has taken over: the checkpoint must not be relied on,
+    /// and this writer should stop. [`Error::Subsumed`] when a newer one is committed.
+    /// [`Error::Invalid`] for a manifest that contradicts itself. [`Error::Blob`]: not known
+    /// whether it happened.
+    pub fn commit(&self, manifest: Manifest) -> Result<CommitOutcome> {
+        let writer = self.writer()?;
+        let mut manifest = manifest.based_at(BlobPath::root());
+        manifest.writer = writer.epoch;
+        let invalid =
+            |what: String| Error::invalid("manifest of checkpoint", manifest.id.to_string(), what);
+        manifest.check().map_err(invalid)?;
+        if manifest.kind != ManifestKind::Checkpoint {
+            return Err(invalid("it is not a checkpoint's".to_owned()));
+        }
+        // Held to the end, so that two commits of one writer cannot overtake each other.
+        let mut newest = lock(&writer.newest_committed);
+        if manifest.id < *newest {
+            return Err(Error::Subsumed {
+                id: manifest.id,
+                newest: *newest,
+            });
+        }
+        self.check_fence(writer.epoch)?;
+        let path = protocol::manifest_path(CheckpointRef::of(&manifest));
+        let published = match create(&*self.blobs, &path, manifest.encode()?)? {
+            PutOutcome::Written => Published::Now,
+            PutOutcome::AlreadyExists => Published::Before,
+        };
+        // Again, and this is the one that counts: a writer that claims after this list sees our
+        // manifest; one that claimed before may have missed it, so we must not rely on it.
+        self.check_fence(writer.epoch)?;
+        *newest = manifest.id;
+        Ok(CommitOutcome {
+            manifest: Arc::new(manifest),
+            published,
+        })
+    }
+
+    fn check_fence(&self, epoch: WriterEpoch) -> Result<()> {
+        let claims = self.blobs.list(&BlobPath::root().join(WRITERS))?;
+        match protocol::newest_claim(&claims) {
+            Some(by) if by > epoch => Err(Error::Fenced { epoch, by }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes what was written for a checkpoint that will not be committed.
+    ///
+    /// What cannot be removed now, the garbage collection removes later.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`], [`Error::Blob`]; [`Error::Subsumed`], changing nothing, when the
+    /// checkpoint has been committed.
+    pub fn abandon(&self, id: CheckpointId) -> Result<()> {
+        let writer = self.writer()?;
+        let checkpoint = CheckpointRef {
+            writer: writer.epoch,
+            id,
+        };
+        if self
+            .blobs
+            .get(&protocol::manifest_path(checkpoint))?
+            .is_some()
+        {
+            return Err(Error::Subsumed { id, newest: id });
+        }
+        for blob in self.blobs.list(&protocol::checkpoint_dir(checkpoint))? {
+            self.blobs.delete(&blob.path)?;
+        }
+        Ok(())
+    }
+
+    /// The newest checkpoint whose manifest is sound and whose files are all there in full size.
+    ///
+    /// Contents are verified as they are read; when [`restore`](Self::restore) then reports
+    /// corruption, go on with [`latest_before`](Self::latest_before).
+    ///
+    /// # Errors
+    /// [`Error::Blob`]; [`Error::UnsupportedVersion`] when the newest checkpoint was written by a
+    /// newer version of Weir, since to fall back behind it would silently lose what it has.
+    pub fn latest(&self) -> Result<Latest> {
+        self.newest(|_| true)
+    }
+
+    /// The newest usable checkpoint older than one whose restore reported corruption.
+    ///
+    /// A writer also leaves a note beside the damaged one, so that nobody, not even a garbage
+    /// collection in another process, takes it for sound again. To give it another chance after
+    /// a repair, remove the note (`condemned.txt` in its directory).
+    ///
+    /// # Errors
+    /// As [`latest`](Self::latest).
+    pub fn latest_before(&self, damaged: &Manifest, why: &Error) -> Result<Latest> {
+        let limit = CheckpointRef::of(damaged);
+        if self.writer.is_some() && damaged.kind == ManifestKind::Checkpoint {
+            let mut note = why.to_string();
+            let mut below = std::error::Error::source(why);
+            while let Some(source) = below {
+                note = format!("{note}: {source}");
+                below = source.source();
+            }
+            let path = protocol::condemned_path(limit);
+            let _ = self
+                .blobs
+                .put(&path, format!("{note}\n").into(), PutMode::Create)?;
+        }
+        self.newest(|checkpoint| checkpoint < limit)
+    }
+
+    fn newest(&self, eligible: impl Fn(CheckpointRef) -> bool) -> Result<Latest> {
+        let listing = self.blobs.list(&BlobPath::root())?;
+        let sizes = protocol::sizes(&listing);
+        let mut passed_over = Vec::new();
+        let mut manifest = None;
+        for checkpoint in protocol::published(&listing)
+            .into_iter()
+            .filter(|c| eligible(*c))
+        {
+            match self.inspect(checkpoint, &sizes)? {
+                Inspected::Whole(found) => {
+                    manifest = Some(*found);
+                    break;
+                }
+                Inspected::Damaged(damage, _) => {
+                    passed_over.push(PassedOver { checkpoint, damage })
+                }
+                Inspected::Gone => {}
+            }
+        }
+        Ok(Latest {
+            manifest,
+            passed_over,
+            next_id: protocol::next_id(&listing),
+        })
+    }
+
+    pub(crate) fn inspect(
+        &self,
+        checkpoint: CheckpointRef,
+        sizes: &protocol::Sizes,
+    ) -> Result<Inspected> {
+        let path = protocol::manifest_path(checkpoint);
+        let Some(document) = self.blobs.get(&path)? else {
+            return Ok(Inspected::Gone);
+        };
+        match self.decode_twice(&path, &document) {
+            Ok(manifest) => {
+                let damage = protocol::judge(checkpoint, &manifest, sizes);
+                Ok(if damage.is_empty() {
+                    Inspected::Whole(Box::new(manifest))
+                } else {
+                    Inspected::Damaged(damage, Some(Box::new(manifest)))
+                })
+            }
+            Err(Error::Corrupted { what, .. }) => {
+                let damage = vec![Damage::Manifest(format!("its manifest is damaged: {what}"))];
+                Ok(Inspected::Damaged(damage, None))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Decodes a manifest; one that looks damaged is read again first, since a transfer that broke
+    /// off looks the same.
+    pub(crate) fn decode_twice(&self, path: &BlobPath, document: &[u8]) -> Result<Manifest> {
+        match Manifest::decode(path, document) {
+            Err(Error::Corrupted { .. }) => {
+                let again = self.blobs.get(path)?;
+                Manifest::decode(path, again.as_deref().unwrap_or(document))
+            }
+            decoded => decoded,
+        }
+    }
+
+    /// All published checkpoints, newest first, whole or damaged.
+    ///
+    /// # Errors
+    /// [`Error::Blob`], [`Error::UnsupportedVersion`].
+    pub fn checkpoints(&self) -> Result<Vec<Listed>> {
+        let listing = self.blobs.list(&BlobPath::root().join(CHECKPOINTS))?;
+        let all = self.blobs.list(&BlobPath::root())?;
+        let sizes = protocol::sizes(&all);
+        let mut found = Vec::new();
+        for checkpoint in protocol::published(&listing) {
+            match self.inspect(checkpoint, &sizes)? {
+                Inspected::Whole(manifest) => found.push(Listed {
+                    checkpoint,
+                    manifest: Some(*manifest),
+                    damage: Vec::new(),
+                }),
+                Inspected::Damaged(damage, manifest) => found.push(Listed {
+                    checkpoint,
+                    manifest: manifest.map(|manifest| *manifest),
+                    damage,
+                }),
+                Inspected::Gone => {}
+            }
+        }
+        Ok(found)
+    }
+
+    /// Reads a manifest. Its files are not looked at; [`verify`](Self::verify) does that.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Corrupted`], [`Error::UnsupportedVersion`], [`Error::Blob`].
+    pub fn load(&self, location: &Location) -> Result<Manifest> {
+        let (path, base) = match location {
+            Location::Checkpoint(id) => {
+                let listing = self.blobs.list(&BlobPath::root().join(CHECKPOINTS))?;
+                let found = protocol::published(&listing)
+                    .into_iter()
+                    .find(|found| found.id == *id);
+                let found = found.ok_or_else(|| Error::NotFound {
+                    location: format!("checkpoint {id}"),
+                })?;
+                (protocol::manifest_path(found), BlobPath::root())
+            }
+            Location::Savepoint(dir) => (dir.join(protocol::MANIFEST), dir.clone()),
+        };
+        let document = self.blobs.get(&path)?.ok_or_else(|| Error::NotFound {
+            location: path.to_string(),
+        })?;
+        Ok(self.decode_twice(&path, &document)?.based_at(base))
+    }
+
+    pub(crate) fn listing(&self) -> Result<Vec<BlobInfo>> {
+        self.blobs.list(&BlobPath::root())
+    }
+}
+
+/// One published checkpoint.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    /// Which one.
+    pub checkpoint: CheckpointRef,
+    /// Its manifest, if it can be read.
+    pub manifest: Option<Manifest>,
+    /// Why it cannot be restored from; empty if it can.
+    pub damage: Vec<Damage>,
+}
+
+pub(crate) enum Inspected {
+    Whole(Box<Manifest>),
+    Damaged(Vec<Damage>, Option<Box<Manifest>>),
+    /// Deleted since it was listed.
+    Gone,
+}
+
+fn claim(blobs: &dyn BlobStore, epoch: WriterEpoch) -> Result<()> {
+    // A claim of our own making whose outcome was unknown must not be taken for another's, nor
+    // another's for ours: each claim carries bytes that no other has.
+    let body = format!("{{\"writer\":{epoch},\"nonce\":\"{:016x}\"}}\n", nonce());
+    create(blobs, &protocol::claim_path(epoch), Bytes::from(body)).map(|_| ())
+}
+
+/// Differs between any two calls, in whatever process: keyed by the operating system's randomness.
+fn nonce() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let mut hasher = std::hash::RandomState::new().build_hasher();
+    hasher.write_u64(COUNT.fetch_add(1, Ordering::Relaxed));
+    hasher.finish()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is behind it is one number, which no panic can leave half written.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

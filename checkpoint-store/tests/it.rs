@@ -1,0 +1,14 @@
+//! Integration tests of the checkpoint store; each module says which promise it holds.
+
+#[path = "it/conformance.rs"]
+mod conformance;
+#[path = "it/crash.rs"]
+mod crash;
+#[path = "it/damage.rs"]
+mod damage;
+#[path = "it/history.rs"]
+mod history;
+#[path = "it/job.rs"]
+mod job;
+#[path = "it/life.rs"]
+mod life;
