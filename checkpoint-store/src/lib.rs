@@ -79,7 +79,7 @@ pub use gc::{GcMode, GcReport};
 pub use ids::{BlobPath, CheckpointId, OperatorUid, WriterEpoch};
 pub use manifest::{
     CheckpointStats, FORMAT_VERSION, FileRef, Item, Manifest, ManifestKind, OperatorSnapshot,
-    OperatorStateEntry, OperatorStateMode, SplitPosition, SubtaskSnapshot,
+    OperatorStateEntry, SplitPosition, SubtaskSnapshot,
 };
 pub use parquet::schema;
 pub use protocol::{CheckpointRef, CompactionPolicy, Damage, PassedOver, Retention};

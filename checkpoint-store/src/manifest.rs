@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::ids::{BlobPath, CheckpointId, OperatorUid, WriterEpoch};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use state_backend::operator_state::{ListMode, ListSnapshot};
 use state_backend::{KeyGroupRange, StateCatalog};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -94,21 +95,27 @@ pub struct SubtaskSnapshot {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OperatorStateEntry {
     /// How the items find their subtask after a change of parallelism.
-    pub mode: OperatorStateMode,
+    pub mode: ListMode,
     /// The items, in order.
     pub items: Vec<Item>,
 }
 
-/// How operator state is redistributed on restore.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OperatorStateMode {
-    /// Each item goes to one subtask, the lists being split round.
-    Split,
-    /// Every subtask gets all items of all subtasks.
-    Union,
-    /// All subtasks have the same, and each gets it.
-    Broadcast,
+impl From<ListSnapshot> for OperatorStateEntry {
+    fn from(list: ListSnapshot) -> Self {
+        Self {
+            mode: list.mode,
+            items: list.items.into_iter().map(Item).collect(),
+        }
+    }
+}
+
+impl From<OperatorStateEntry> for ListSnapshot {
+    fn from(entry: OperatorStateEntry) -> Self {
+        Self {
+            mode: entry.mode,
+            items: entry.items.into_iter().map(|Item(bytes)| bytes).collect(),
+        }
+    }
 }
 
 /// Opaque bytes inside the manifest, in base 64.

@@ -60,6 +60,16 @@ impl CheckpointStore {
             return Ok(restored);
         };
         check_groups(operator, groups)?;
+        if into.max_parallelism().get() != operator.max_parallelism {
+            return Err(Error::Incompatible {
+                operator: operator.uid.to_string(),
+                reason: format!(
+                    "it has {} key groups, and the state store {}",
+                    operator.max_parallelism,
+                    into.max_parallelism().get()
+                ),
+            });
+        }
         into.restore_catalog(&operator.catalog)?;
         let concerned = operator
             .chain

@@ -1,5 +1,7 @@
 //! Integration tests of the checkpoint store; each module says which promise it holds.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 #[path = "it/conformance.rs"]
 mod conformance;
 #[path = "it/crash.rs"]
@@ -12,3 +14,5 @@ mod history;
 mod job;
 #[path = "it/life.rs"]
 mod life;
+#[path = "it/state_store.rs"]
+mod state_store;
