@@ -6,6 +6,7 @@ mod context;
 mod engine;
 mod evictor;
 mod plain;
+mod shared;
 mod spec;
 mod trigger;
 
@@ -17,6 +18,7 @@ pub use context::{AccOf, Fired, KeyedWindows, WindowContext};
 pub use engine::{Output, WindowEngine};
 pub use evictor::{CountEvictor, DeltaEvictor, EvictAt, Evictor, TimeEvictor};
 pub use plain::{PlainState, PlainWindows};
+pub use shared::{Firing, SharedState, SharedWindows};
 pub use spec::WindowSpec;
 pub use trigger::{
     ContinuousEventTimeTrigger, ContinuousProcessingTimeTrigger, CountTrigger, EventTimeTrigger,

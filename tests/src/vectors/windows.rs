@@ -12,8 +12,8 @@ use time_engine::{
     window::{
         AccOf, Aggregate, Collect, ContinuousEventTimeTrigger, ContinuousProcessingTimeTrigger,
         CountEvictor, CountTrigger, DeltaEvictor, EventTimeTrigger, EvictAt, KeyedWindows, Output,
-        PlainWindows, ProcessingTimeTrigger, PurgingTrigger, TimeEvictor, Timestamped, Trigger,
-        Window, WindowEngine, WindowSpec,
+        PlainWindows, ProcessingTimeTrigger, PurgingTrigger, SharedWindows, TimeEvictor,
+        Timestamped, Trigger, Window, WindowEngine, WindowSpec,
     },
 };
 
@@ -52,23 +52,55 @@ impl Aggregate for SumValues {
     }
 }
 
-/// Runs one case.
+/// Runs one case, window by window and over shared slices.
 pub(super) fn check(case: &Value) -> Result<Outcome, String> {
     let config = &case["config"];
     let evicts = !config["evictor"].is_null();
-    let got = match config["function"].as_str() {
-        Some("reduce_sum") if evicts => {
-            run_plain(case, Collect::new(), |list: &Vec<Timestamped<Item>>| {
-                vec![list.iter().map(|item| item.value.value).sum()]
-            })
-        }
-        Some("reduce_sum") => run_plain(case, SumValues, |sum| vec![*sum]),
-        Some("list") => run_plain(case, Collect::new(), |list: &Vec<Timestamped<Item>>| {
-            list.iter().map(|item| item.value.value).collect()
+    let of_list = |list: &Vec<Timestamped<Item>>| {
+        // Shared slices hold elements in the order of time; this is the order of arrival.
+        let mut items: Vec<&Item> = list.iter().map(|item| &item.value).collect();
+        items.sort_by_key(|item| item.seq);
+        items.iter().map(|item| item.value).collect()
+    };
+    let found = match config["function"].as_str() {
+        Some("reduce_sum") if evicts => both(case, Collect::new(), |list| {
+            let values: Vec<i64> = of_list(list);
+            vec![values.iter().fold(0, |sum, v| sum.wrapping_add(*v))]
         }),
+        Some("reduce_sum") => both(case, SumValues, |sum| vec![*sum]),
+        Some("list") => both(case, Collect::new(), of_list),
         other => Err(format!("unknown function {other:?}")),
     }?;
-    differences(case, got).map(Outcome::Compared)
+    Ok(Outcome::Compared(found))
+}
+
+/// Replays a case with both evaluations.
+fn both<A>(
+    case: &Value,
+    aggregate: A,
+    values: impl Fn(&A::Acc) -> Vec<i64>,
+) -> Result<Vec<Difference>, String>
+where
+    A: Aggregate<In = Item> + Clone,
+    A::Acc: Serialize + DeserializeOwned,
+    WindowSpec<A>: Evictable,
+{
+    let plain = || {
+        let spec = spec(&case["config"])?;
+        Ok::<_, String>(spec.and_then(|spec| PlainWindows::new(aggregate.clone(), spec).ok()))
+    };
+    let shared = || {
+        let spec = spec(&case["config"])?;
+        Ok::<_, String>(
+            spec.and_then(|spec| SharedWindows::new(aggregate.clone(), vec![spec]).ok()),
+        )
+    };
+    let mut found = differences(case, run(case, plain, &values)?)?;
+    for mut difference in differences(case, run(case, shared, &values)?)? {
+        difference.got.push_str(" (shared slices)");
+        found.push(difference);
+    }
+    Ok(found)
 }
 
 struct Run {
@@ -126,25 +158,6 @@ fn out_of_order(output: &[Value]) -> Option<Difference> {
             expected: "results in the order of their timestamps".to_owned(),
             got: format!("{} before {}", pair[0], pair[1]),
         })
-}
-
-fn run_plain<A>(
-    case: &Value,
-    aggregate: A,
-    values: impl Fn(&A::Acc) -> Vec<i64>,
-) -> Result<Run, String>
-where
-    A: Aggregate<In = Item> + Clone,
-    A::Acc: Serialize + DeserializeOwned,
-    WindowSpec<A>: Evictable,
-{
-    let windows = || {
-        let Some(spec) = spec(&case["config"])? else {
-            return Ok(None);
-        };
-        Ok::<_, String>(PlainWindows::new(aggregate.clone(), spec).ok())
-    };
-    run(case, windows, values)
 }
 
 /// Replays the script. `windows` gives `None` for a configuration that is refused.

@@ -103,8 +103,7 @@ impl<A: Aggregate> KeyedWindows for PlainWindows<A> {
         cx: &mut C,
     ) {
         state.wake.fired(domain, at);
-        self.rules
-            .on_timer(&self.aggregate, &mut state.panes, domain, at, cx);
+        self.rules.on_timer(&mut state.panes, domain, at, cx);
         state.wake.follow(&state.panes, cx);
     }
 
@@ -275,7 +274,7 @@ impl<A: Aggregate> Rules<A> {
     }
 
     /// A late element is one whose window's `max_timestamp + allowed_lateness <= watermark`.
-    fn is_late(&self, window: Window, watermark: Timestamp) -> bool {
+    pub(super) fn is_late(&self, window: Window, watermark: Timestamp) -> bool {
         self.spec.assigner.domain() == TimeDomain::Event && self.cleanup_time(window) <= watermark
     }
 
@@ -348,13 +347,11 @@ impl<A: Aggregate> Rules<A> {
 
     pub(super) fn on_timer<C: WindowContext<A::Acc>>(
         &self,
-        aggregate: &A,
         panes: &mut Panes<A::Acc>,
         domain: TimeDomain,
         upto: Timestamp,
         cx: &mut C,
     ) {
-        let _ = aggregate;
         while let Some(at) = panes.next_timer(domain).filter(|at| *at <= upto) {
             let first = panes
                 .timers
