@@ -207,7 +207,8 @@ row() {
     local name=$1 backends=$2 w=$3 f=$4 checkpoints="-" we fe
     we=$(median "$w" events_per_s)
     fe=$(median "$f" events_per_s)
-    local wm fm wc fc
+    local wm fm wc fc cores
+    cores="$(cell "$(median "$w" cpu_cores)" 1) / $(cell "$(median "$f" cpu_cores)" 1)"
     wm=$(median "$w" peak_rss_mb)
     fm=$(median "$f" peak_rss_mb)
     wc=$(median "$w" ckpt_avg_ms)
@@ -215,7 +216,7 @@ row() {
     [ -n "$wc$fc" ] && checkpoints="$(cell "$wc" 1) / $(cell "$fc" 1)"
     if [ -n "$we$fe" ]; then
         echo "| $name | $backends | $(cell "$we" 0) | $(cell "$fe" 0) | $(ratio "$we" "$fe") | $(cell "$wm" 0) / $(cell "$fm" 0)" \
-            "| $(ratio "$fm" "$wm") | $checkpoints | $(same_results "$w" "$f") |" >>"$scratch/throughput"
+            "| $(ratio "$fm" "$wm") | $cores | $checkpoints | $(same_results "$w" "$f") |" >>"$scratch/throughput"
     fi
     if [ -n "$(median "$w" latency_p50_us)$(median "$f" latency_p50_us)" ]; then
         local line="| $name | $backends |" quantile a b
@@ -296,8 +297,8 @@ beside() {
         done
     done
     table "$scratch/throughput" \
-        '| workload | Weir on, Flink on | Weir events/s | Flink events/s | Weir / Flink | peak MB, Weir / Flink | Flink / Weir | checkpoint ms, Weir / Flink | same results |' \
-        '| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |'
+        '| workload | Weir on, Flink on | Weir events/s | Flink events/s | Weir / Flink | peak MB, Weir / Flink | Flink / Weir | cores used, Weir / Flink | checkpoint ms, Weir / Flink | same results |' \
+        '| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |'
     table "$scratch/latency" \
         '| workload | Weir on, Flink on | p50 us, Weir / Flink | Flink / Weir | p99 us | Flink / Weir | p99.9 us | Flink / Weir |' \
         '| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |'
