@@ -1,7 +1,7 @@
 //! Shortening chains, off the data path.
 
 use crate::error::Result;
-use crate::ids::{BlobPath, CheckpointId, OperatorUid};
+use crate::ids::{BlobPath, OperatorUid};
 use crate::manifest::{FileRef, Manifest};
 use crate::merge::MergedRows;
 use crate::parquet::{FileWriter, RowGroupLimits};
@@ -9,6 +9,7 @@ use crate::protocol::{self, CompactionPolicy};
 use crate::restore::{files_of, states_of};
 use crate::shard::store_file;
 use crate::store::CheckpointStore;
+use crate::typed::StateDecoder;
 use state_backend::KeyGroupRange;
 
 /// Files that take the place of others: the result of a compaction, to be handed to the next
@@ -135,6 +136,7 @@ impl CheckpointStore {
                 blobs: &*self.blobs,
                 base: &BlobPath::root(),
                 dir: &dir.join(operator.uid.as_str()),
+                decoder: None,
             })?;
             states.push(CompactedState {
                 operator: operator.uid.clone(),
@@ -157,6 +159,7 @@ impl CheckpointStore {
             blobs,
             base,
             dir,
+            decoder,
         } = job;
         let ranges = || inputs.iter().map(|file| file.groups);
         let (Some(start), Some(end), Some(checkpoint)) = (
@@ -173,7 +176,15 @@ impl CheckpointStore {
             KeyGroupRange::new(start, end)?,
         );
         let mut outputs = Vec::new();
-        let open = |number: usize| self.open_output(operator, state, checkpoint, dir, number);
+        let open = |number: usize| {
+            let state_name = if state.len() > 60 { "state" } else { state };
+            // The directory for the state keeps the numbers of different states apart.
+            let path = dir
+                .join(state)
+                .join(&format!("{state_name}-{number}.parquet"));
+            let limits = RowGroupLimits::default();
+            FileWriter::new(path, operator, state, checkpoint, limits, decoder.cloned())
+        };
         let mut output = open(0)?;
         while let Some(row) = rows.next()? {
             if row.value.is_none() && deletions == Deletions::Drop {
@@ -195,22 +206,6 @@ impl CheckpointStore {
         }
         Ok(outputs)
     }
-
-    fn open_output(
-        &self,
-        operator: &OperatorUid,
-        state: &str,
-        checkpoint: CheckpointId,
-        dir: &BlobPath,
-        number: usize,
-    ) -> Result<FileWriter> {
-        let state_name = if state.len() > 60 { "state" } else { state };
-        // The directory for the state keeps the numbers of different states apart.
-        let path = dir
-            .join(state)
-            .join(&format!("{state_name}-{number}.parquet"));
-        FileWriter::new(path, operator, state, checkpoint, RowGroupLimits::default())
-    }
 }
 
 /// What a merge reads and where it writes.
@@ -223,6 +218,8 @@ pub(crate) struct MergeJob<'a> {
     pub(crate) blobs: &'a dyn crate::blob::BlobStore,
     pub(crate) base: &'a BlobPath,
     pub(crate) dir: &'a BlobPath,
+    /// For files with a typed column.
+    pub(crate) decoder: Option<&'a StateDecoder>,
 }
 
 /// What becomes of deletions in a merge.

@@ -69,6 +69,7 @@ mod rows;
 mod savepoint;
 mod shard;
 mod store;
+mod typed;
 
 pub use blob::{BlobInfo, BlobStore, LocalBlobs, MemoryBlobs, PutMode, PutOutcome};
 pub use checksum::Crc32;
@@ -89,3 +90,4 @@ pub use shard::ShardWriter;
 pub use store::{
     CheckpointStore, CommitOutcome, Latest, Listed, Location, Published, StoreOptions,
 };
+pub use typed::{Exported, StateDecoder, key_text};

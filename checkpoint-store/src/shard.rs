@@ -7,6 +7,7 @@ use crate::ids::{BlobPath, CheckpointId, OperatorUid};
 use crate::manifest::FileRef;
 use crate::parquet::{EncodedFile, FileWriter, MAX_ROW_BYTES, RowGroupLimits, RowGroupRows};
 use crate::rows::RowBuffer;
+use crate::typed::StateDecoder;
 use arrow_array::RecordBatch;
 use state_backend::{DeltaChunk, KeyGroup, KeyGroupRange, StateCatalog, StateId};
 use std::collections::BTreeMap;
@@ -37,6 +38,9 @@ pub struct ShardWriter {
     kind: WriteKind,
     names: BTreeMap<StateId, String>,
     buffer_bytes: usize,
+    columns: Columns,
+    /// By the name of the state, for typed columns.
+    decoders: BTreeMap<String, StateDecoder>,
     limits: RowGroupLimits,
     tables: BTreeMap<String, RowBuffer>,
     files: Vec<FileRef>,
@@ -54,6 +58,16 @@ pub(crate) struct ShardTarget {
     pub(crate) groups: KeyGroupRange,
     pub(crate) kind: WriteKind,
     pub(crate) buffer_bytes: usize,
+    pub(crate) columns: Columns,
+}
+
+/// Which columns files get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Columns {
+    /// Key group, key and value.
+    Plain,
+    /// And what the value means.
+    Typed,
 }
 
 impl ShardWriter {
@@ -68,6 +82,7 @@ impl ShardWriter {
             groups,
             kind,
             buffer_bytes,
+            columns,
         } = target;
         Self {
             dir: dir.join(operator.as_str()),
@@ -80,6 +95,8 @@ impl ShardWriter {
             kind,
             names: BTreeMap::new(),
             buffer_bytes,
+            columns,
+            decoders: BTreeMap::new(),
             limits: RowGroupLimits::default(),
             tables: BTreeMap::new(),
             files: Vec::new(),
@@ -94,6 +111,12 @@ impl ShardWriter {
             .iter()
             .map(|state| (state.id, state.name.clone()));
         self.names = names.collect();
+        if self.columns == Columns::Typed {
+            let decoders = catalog.states.iter();
+            let decoders =
+                decoders.filter_map(|state| Some((state.name.clone(), StateDecoder::of(state)?)));
+            self.decoders = decoders.collect();
+        }
         self
     }
 
@@ -214,7 +237,14 @@ impl ShardWriter {
             name
         };
         let path = self.dir.join(&format!("{name}.parquet"));
-        let mut writer = FileWriter::new(path, &self.operator, state, self.id, self.limits)?;
+        let mut writer = FileWriter::new(
+            path,
+            &self.operator,
+            state,
+            self.id,
+            self.limits,
+            self.decoders.get(state).cloned(),
+        )?;
         table.drain_sorted(|group, key, value| writer.push(group, key, value))?;
         drop(table);
         if let Some(encoded) = writer.finish()? {

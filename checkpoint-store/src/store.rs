@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::ids::{BlobPath, CheckpointId, OperatorUid, WriterEpoch};
 use crate::manifest::{Manifest, ManifestKind};
 use crate::protocol::{self, CHECKPOINTS, CheckpointRef, Damage, PassedOver, WRITERS};
-use crate::shard::{ShardTarget, ShardWriter, create};
+use crate::shard::{Columns, ShardTarget, ShardWriter, create};
 use bytes::Bytes;
 use state_backend::KeyGroupRange;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -186,6 +186,7 @@ impl CheckpointStore {
             groups,
             kind,
             buffer_bytes: self.options.buffer_bytes,
+            columns: Columns::Plain,
         }))
     }
 

@@ -16,3 +16,5 @@ mod job;
 mod life;
 #[path = "it/state_store.rs"]
 mod state_store;
+#[path = "it/typed.rs"]
+mod typed;

@@ -1,6 +1,6 @@
 //! What states a store has: goes into every checkpoint, and is checked on every restore.
 
-use crate::{Error, Result, StateId, StateKind, Ttl, table::rows::RowFormat};
+use crate::{Error, Result, Shape, StateId, StateKind, Ttl, table::rows::RowFormat};
 
 /// One state, as a checkpoint records it.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -18,6 +18,9 @@ pub struct StateEntry {
     /// Time to live; if there is one, rows carry write times.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<Ttl>,
+    /// What a value (of a list: an element) looks like in bytes, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shape: Option<Shape>,
 }
 
 impl StateEntry {

@@ -1,6 +1,6 @@
 //! Values as bytes.
 
-use crate::footprint;
+use crate::{Shape, footprint};
 use serde::{Serialize, de::DeserializeOwned};
 use std::fmt;
 
@@ -23,6 +23,12 @@ pub trait StateValue: Sized + Send + 'static {
 
     /// Memory that the value holds outside itself, about. Budgets count with it.
     fn heap_bytes(&self) -> usize;
+
+    /// What the bytes look like, if they are postcard's; it goes into checkpoints, whose readers can
+    /// then show values without knowing the type.
+    fn shape() -> Option<Shape> {
+        None
+    }
 }
 
 /// Postcard: compact, no names, so a changed type needs a new version and a migration.
@@ -45,6 +51,10 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> StateValue for T {
         } else {
             0
         }
+    }
+
+    fn shape() -> Option<Shape> {
+        Shape::of::<T>()
     }
 }
 
@@ -97,6 +107,7 @@ pub struct Codec<V> {
     pub(crate) version: u32,
     pub(crate) migrate: Option<Migration<V>>,
     pub(crate) type_name: Option<&'static str>,
+    pub(crate) shape: fn() -> Option<Shape>,
 }
 
 /// Reads bytes of an older version.
@@ -136,6 +147,7 @@ impl<V> Codec<V> {
             version: 1,
             migrate: None,
             type_name: None,
+            shape: || None,
         }
     }
 
@@ -145,7 +157,9 @@ impl<V> Codec<V> {
     where
         V: StateValue,
     {
-        Self::new(V::encode, V::decode, V::heap_bytes)
+        let mut codec = Self::new(V::encode, V::decode, V::heap_bytes);
+        codec.shape = V::shape;
+        codec
     }
 
     /// The type's name as it is checked on restore: the one given, or Rust's without module paths.

@@ -30,6 +30,7 @@ mod options;
 #[cfg(feature = "redb")]
 pub mod redb;
 mod scope;
+mod shape;
 #[cfg(any(feature = "fs", feature = "redb"))]
 mod short_key;
 mod snapshot;
@@ -62,6 +63,7 @@ pub use options::{
     BackendConfig, DEFAULT_MAX_VALUE_BYTES, DEFAULT_MEMORY_BUDGET_BYTES, StoreOptions,
 };
 pub use scope::KeyScope;
+pub use shape::Shape;
 pub use snapshot::{PumpBudget, PumpStatus, SnapshotKind};
 pub use store::{StateStore, StoreStats};
 pub use ttl::{Ttl, UpdateType, Visibility};

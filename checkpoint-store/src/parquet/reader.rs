@@ -11,6 +11,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::UInt16Type;
 use arrow_array::{Array, BinaryArray, UInt16Array};
 use bytes::{Buf, Bytes};
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
@@ -149,8 +150,11 @@ impl FileReader {
             bytes,
         };
         let rows = self.metadata.metadata().row_group(at).num_rows();
+        // Beside them there may be a typed column, which is for queries.
+        let columns = ProjectionMask::roots(self.metadata.parquet_schema(), [0, 1, 2]);
         let batches =
             ParquetRecordBatchReaderBuilder::new_with_metadata(window, self.metadata.clone())
+                .with_projection(columns)
                 .with_row_groups(vec![at])
                 .with_batch_size(usize::try_from(rows).unwrap_or(0).max(1))
                 .build()

@@ -8,8 +8,10 @@ use crate::checksum::Crc32;
 use crate::error::{Error, Result};
 use crate::ids::{BlobPath, CheckpointId, OperatorUid};
 use crate::manifest::{FORMAT_VERSION, FileRef};
+use crate::typed::{StateDecoder, TypedColumn};
 use arrow_array::{BinaryArray, RecordBatch, UInt16Array};
 use arrow_buffer::{BooleanBufferBuilder, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow_schema::{Field, Schema, SchemaRef};
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
@@ -36,6 +38,8 @@ pub(crate) struct FileWriter {
     state: String,
     checkpoint: CheckpointId,
     batch: BatchBuilder,
+    typed: Option<TypedColumn>,
+    schema: SchemaRef,
     segments: Vec<Segment>,
     segment_start: usize,
     groups: Option<(u16, u16)>,
@@ -45,14 +49,28 @@ pub(crate) struct FileWriter {
 }
 
 impl FileWriter {
-    /// An empty file that is to lie at `path`, relative to where the manifest's paths begin.
+    /// An empty file that is to lie at `path`, relative to where the manifest's paths begin. With a
+    /// decoder it gets a fourth column, `typed`, of what the values mean.
     pub(crate) fn new(
         path: BlobPath,
         operator: &OperatorUid,
         state: &str,
         checkpoint: CheckpointId,
         limits: RowGroupLimits,
+        decoder: Option<StateDecoder>,
     ) -> Result<Self> {
+        let typed = decoder.map(TypedColumn::new);
+        let schema = match &typed {
+            None => schema(),
+            Some(typed) => {
+                let kind = typed
+                    .data_type()
+                    .map_err(|error| parquet_error(&path, error.into()))?;
+                let mut fields = schema().fields().to_vec();
+                fields.push(Arc::new(Field::new("typed", kind, true)));
+                Arc::new(Schema::new(fields))
+            }
+        };
         let about = |key: &str, value: String| KeyValue::new(key.to_owned(), value);
         let values = || ColumnPath::from("value");
         let ascending = |column_idx| SortingColumn {
@@ -81,7 +99,7 @@ impl FileWriter {
             .set_max_row_group_row_count(None)
             .set_sorting_columns(Some(vec![ascending(0), ascending(1)]))
             .build();
-        let writer = ArrowWriter::try_new(Vec::new(), schema(), Some(properties))
+        let writer = ArrowWriter::try_new(Vec::new(), Arc::clone(&schema), Some(properties))
             .map_err(|source| parquet_error(&path, source))?;
         Ok(Self {
             writer,
@@ -90,6 +108,8 @@ impl FileWriter {
             state: state.to_owned(),
             checkpoint,
             batch: BatchBuilder::default(),
+            typed,
+            schema,
             segments: Vec::new(),
             segment_start: 0,
             groups: None,
@@ -125,6 +145,10 @@ impl FileWriter {
             self.end_row_group()?;
         }
         self.batch.push(group, key, value);
+        if let Some(typed) = &mut self.typed {
+            // What does not have the shape is null; the value itself is there beside it.
+            let _ = typed.push(value);
+        }
         self.rows += 1;
         self.raw_bytes += size as u64;
         self.tombstones += u64::from(value.is_none());
@@ -152,6 +176,18 @@ impl FileWriter {
             .batch
             .take()
             .map_err(|error| parquet_error(&self.path, error.into()))?;
+        let batch = match &mut self.typed {
+            None => batch,
+            Some(typed) => {
+                let with_types = |column| {
+                    let columns = batch.columns().iter().cloned();
+                    let columns = columns.chain([column]).collect();
+                    RecordBatch::try_new(Arc::clone(&self.schema), columns)
+                };
+                let batch = typed.take().and_then(with_types);
+                batch.map_err(|error| parquet_error(&self.path, error.into()))?
+            }
+        };
         let write = |writer: &mut ArrowWriter<Vec<u8>>| {
             writer.write(&batch)?;
             writer.flush()?;

@@ -16,7 +16,11 @@ pub(crate) fn uid() -> OperatorUid {
 }
 
 pub(crate) fn all_groups() -> KeyGroupRange {
-    KeyGroupRange::all(MaxParallelism::new(GROUPS).unwrap())
+    all_groups_of(GROUPS)
+}
+
+pub(crate) fn all_groups_of(max: u16) -> KeyGroupRange {
+    KeyGroupRange::all(MaxParallelism::new(max).unwrap())
 }
 
 pub(crate) fn key(state: &str, number: u16) -> Key {

@@ -295,6 +295,7 @@ fn entry_of(table: &dyn AnyTable) -> StateEntry {
         type_name: table.type_name().to_owned(),
         version: table.format().version,
         ttl: table.ttl(),
+        shape: table.shape().cloned(),
     }
 }
 

@@ -135,6 +135,7 @@ impl StateStore {
             type_name: type_name.clone(),
             version: rows.format().version,
             ttl,
+            shape: None,
         };
         if let Some(&slot) = self.slots.get(name) {
             let existing = entry_of(&*self.tables[slot]);

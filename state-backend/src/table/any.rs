@@ -2,7 +2,7 @@
 
 use super::{Table, rows::RowFormat, sweep::SweepCursor};
 use crate::{
-    Change, DeltaChunk, Result, StateId, StateKind, Ttl, engine::Engine, key::hash_row,
+    Change, DeltaChunk, Result, Shape, StateId, StateKind, Ttl, engine::Engine, key::hash_row,
     snapshot::Work,
 };
 use std::{any::Any, fmt::Debug};
@@ -15,6 +15,7 @@ pub(crate) trait AnyTable: Debug + Send {
     fn name(&self) -> &str;
     fn kind(&self) -> StateKind;
     fn type_name(&self) -> &str;
+    fn shape(&self) -> Option<&Shape>;
     fn ttl(&self) -> Option<Ttl>;
     fn format(&self) -> RowFormat;
     /// Whether rows of older versions can be read.
@@ -59,6 +60,10 @@ impl<P: Send + 'static> AnyTable for Table<P> {
 
     fn type_name(&self) -> &str {
         &self.type_name
+    }
+
+    fn shape(&self) -> Option<&Shape> {
+        self.shape.as_ref()
     }
 
     fn ttl(&self) -> Option<Ttl> {

@@ -14,7 +14,7 @@ mod scan;
 pub(crate) mod sweep;
 
 use crate::{
-    Error, Result, StateId, StateKind,
+    Error, Result, Shape, StateId, StateKind,
     engine::{Engine, RowsOf},
     key::{RowKey, hash_row},
     ttl::Ttl,
@@ -56,6 +56,7 @@ pub(crate) struct Table<P> {
     pub(crate) name: String,
     pub(crate) kind: StateKind,
     pub(crate) type_name: String,
+    pub(crate) shape: Option<Shape>,
     pub(crate) ttl: Option<Ttl>,
     pub(crate) rows: Box<dyn Rows<P>>,
     pub(crate) groups: Vec<Group<P>>,
@@ -82,6 +83,7 @@ impl<P: Send + 'static> Table<P> {
             name: info.name,
             kind: info.kind,
             type_name: info.type_name,
+            shape: rows.shape(),
             ttl: info.ttl,
             rows,
             groups: (0..groups).map(|_| Group::new(ordered)).collect(),

@@ -1,7 +1,7 @@
 //! How the payload of a table becomes the bytes of a row: with or without write time, as one value
 //! or as a list.
 
-use crate::{Codec, Ttl};
+use crate::{Codec, Shape, Ttl};
 
 /// What the rows of a state look like; a catalog records it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,9 @@ pub(crate) enum Unexpired {
 pub(crate) trait Rows<P>: Send {
     /// The format that `encode` writes.
     fn format(&self) -> RowFormat;
+
+    /// What a value, or an element, looks like in bytes.
+    fn shape(&self) -> Option<Shape>;
 
     fn encode(&self, payload: &P, written: i64, out: &mut Vec<u8>) -> Result<(), String>;
 
@@ -89,6 +92,10 @@ impl<V: 'static> Rows<V> for SingleRows<V> {
             version: self.codec.version,
             timed: self.timed,
         }
+    }
+
+    fn shape(&self) -> Option<Shape> {
+        (self.codec.shape)()
     }
 
     fn encode(&self, payload: &V, written: i64, out: &mut Vec<u8>) -> Result<(), String> {
@@ -256,6 +263,10 @@ impl<T: 'static> Rows<ListItems<T>> for ListRows<T> {
             version: self.codec.version,
             timed: self.timed,
         }
+    }
+
+    fn shape(&self) -> Option<Shape> {
+        (self.codec.shape)()
     }
 
     fn encode(&self, payload: &ListItems<T>, _: i64, out: &mut Vec<u8>) -> Result<(), String> {
