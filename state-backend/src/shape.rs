@@ -535,7 +535,7 @@ mod tests {
     #[derive(Deserialize)]
     #[expect(dead_code, reason = "only its shape counts")]
     struct Tree {
-        children: Vec<Tree>,
+        children: Vec<Self>,
     }
 
     #[test]
