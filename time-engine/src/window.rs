@@ -9,6 +9,7 @@ mod plain;
 mod shared;
 mod spec;
 mod trigger;
+mod wake;
 
 pub use aggregate::{
     Aggregate, Collect, Count, Max, Min, Reduce, Stats, StatsAcc, Sum, Timestamped,

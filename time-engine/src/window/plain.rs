@@ -1,11 +1,13 @@
 //! Windows as Flink evaluates them: each window keeps its own contents.
 
+mod merge;
+
 use super::{
     Aggregate, EventTimeTrigger, EvictAt, Evictor, Fired, KeyedWindows, NeverTrigger,
     ProcessingTimeTrigger, Trigger, TriggerAction, TriggerContext, TriggerState, Window,
-    WindowContext, WindowSpec, assigner::Assigner, trigger::WindowTimer,
+    WindowContext, WindowSpec, assigner::Assigner, trigger::WindowTimer, wake::Wake,
 };
-use crate::{Error, Result, TimeDomain, Timestamp};
+use crate::{Result, TimeDomain, Timestamp};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
@@ -88,7 +90,7 @@ impl<A: Aggregate> KeyedWindows for PlainWindows<A> {
         let taken = self
             .rules
             .on_element(&self.aggregate, &mut state.panes, at, value, cx);
-        state.wake.follow(&state.panes, cx);
+        follow(&mut state.wake, &state.panes, cx);
         if taken? == Taken::Late {
             cx.late(self.rules.index);
         }
@@ -104,7 +106,7 @@ impl<A: Aggregate> KeyedWindows for PlainWindows<A> {
     ) {
         state.wake.fired(domain, at);
         self.rules.on_timer(&mut state.panes, domain, at, cx);
-        state.wake.follow(&state.panes, cx);
+        follow(&mut state.wake, &state.panes, cx);
     }
 
     fn is_empty(&self, state: &Self::State) -> bool {
@@ -116,67 +118,9 @@ impl<A: Aggregate> KeyedWindows for PlainWindows<A> {
     }
 }
 
-/// The one call a key has pending in each domain.
-///
-/// It moves to an earlier instant at once, to a later one only when it comes: a session that grows with
-/// every element so costs no timer for each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub(super) struct Wake {
-    event: Option<Timestamp>,
-    processing: Option<Timestamp>,
-}
-
-impl Wake {
-    pub(super) const fn at(&self, domain: TimeDomain) -> Option<Timestamp> {
-        match domain {
-            TimeDomain::Event => self.event,
-            TimeDomain::Processing => self.processing,
-        }
-    }
-
-    const fn slot(&mut self, domain: TimeDomain) -> &mut Option<Timestamp> {
-        match domain {
-            TimeDomain::Event => &mut self.event,
-            TimeDomain::Processing => &mut self.processing,
-        }
-    }
-
-    /// The call for `at` has come.
-    pub(super) fn fired(&mut self, domain: TimeDomain, at: Timestamp) {
-        let slot = self.slot(domain);
-        if *slot == Some(at) {
-            *slot = None;
-        }
-    }
-
-    /// Sees to it that a call comes no later than `wanted`.
-    pub(super) fn want<Acc, C: WindowContext<Acc>>(
-        &mut self,
-        domain: TimeDomain,
-        wanted: Option<Timestamp>,
-        cx: &mut C,
-    ) {
-        let slot = self.slot(domain);
-        match (*slot, wanted) {
-            (Some(pending), Some(wanted)) if pending <= wanted => {}
-            (None, None) => {}
-            (pending, wanted) => {
-                if let Some(pending) = pending {
-                    cx.cancel(domain, pending);
-                }
-                if let Some(wanted) = wanted {
-                    cx.schedule(domain, wanted);
-                }
-                *slot = wanted;
-            }
-        }
-    }
-
-    fn follow<Acc, C: WindowContext<Acc>>(&mut self, panes: &Panes<Acc>, cx: &mut C) {
-        for domain in [TimeDomain::Event, TimeDomain::Processing] {
-            self.want(domain, panes.next_timer(domain), cx);
-        }
+fn follow<Acc, C: WindowContext<Acc>>(wake: &mut Wake, panes: &Panes<Acc>, cx: &mut C) {
+    for domain in [TimeDomain::Event, TimeDomain::Processing] {
+        wake.want(domain, panes.next_timer(domain), cx);
     }
 }
 
@@ -434,85 +378,6 @@ impl<A: Aggregate> Rules<A> {
             .evictor
             .as_deref()
             .filter(|evictor| evictor.at() == when)
-    }
-
-    /// Puts the window of a new element among the sessions: merges it with those it overlaps or touches
-    /// and gives the result (Flink's `MergingWindowSet`). The merge comes before the test for lateness:
-    /// an element late by itself is taken into a live session.
-    fn merge_in<C: WindowContext<A::Acc>>(
-        &self,
-        aggregate: &A,
-        panes: &mut Panes<A::Acc>,
-        new: Window,
-        cx: &mut C,
-    ) -> Result<Window> {
-        let mut merged = new;
-        let mut parts: Vec<Window> = Vec::new();
-        // Sessions do not touch each other, so only one before the new window can reach into it ...
-        if let Some((&before, _)) = panes.windows.range(..new).next_back()
-            && before.intersects(merged)
-        {
-            merged = merged.cover(before);
-            parts.push(before);
-        }
-        // ... while the new one may reach over several after it.
-        for (&after, _) in panes.windows.range(new..) {
-            if !after.intersects(merged) {
-                break;
-            }
-            merged = merged.cover(after);
-            parts.push(after);
-        }
-        if parts.is_empty() || parts == [merged] {
-            return Ok(merged);
-        }
-
-        let (domain, now) = match self.spec.assigner.domain() {
-            TimeDomain::Event => (TimeDomain::Event, cx.watermark()),
-            TimeDomain::Processing => (TimeDomain::Processing, cx.processing_time()),
-        };
-        let last = match domain {
-            // Wraps round, as Java's sum does: with a lateness near the largest long Flink refuses
-            // every merge.
-            TimeDomain::Event => merged
-                .max_timestamp()
-                .as_millis()
-                .wrapping_add(self.spec.lateness),
-            TimeDomain::Processing => merged.max_timestamp().as_millis(),
-        };
-        if last <= now.as_millis() {
-            return Err(Error::MergedWindowInPast {
-                max_timestamp: merged.max_timestamp(),
-                now,
-            });
-        }
-
-        let mut whole = Pane::default();
-        for part in &parts {
-            let Some(mut pane) = panes.windows.remove(part) else {
-                continue;
-            };
-            match (&mut whole.contents, pane.contents.take()) {
-                (Some(all), Some(part)) => aggregate.merge(all, &part),
-                (all @ None, part) => *all = part,
-                (Some(_), None) => {}
-            }
-            whole.trigger.merge(pane.trigger);
-        }
-        let timers = &mut panes.timers;
-        self.trigger.on_merge(
-            merged,
-            &mut trigger_context(merged, &mut whole.trigger, timers, cx),
-        );
-        for part in parts {
-            // Its state has gone into the whole: what is left to delete is its window's end.
-            let mut gone = TriggerState::default();
-            let cx = &mut trigger_context(part, &mut gone, timers, cx);
-            self.trigger.clear(part, cx);
-            timers.remove(&(domain, self.cleanup_time(part), part));
-        }
-        panes.windows.insert(merged, whole);
-        Ok(merged)
     }
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use time_engine::{
     Error, TimeDomain, Timestamp, Watermark,
     window::{
-        ContinuousEventTimeTrigger, Count, Output, PlainWindows, SharedWindows, Sum, WindowEngine,
-        WindowSpec,
+        ContinuousEventTimeTrigger, Count, KeyedWindows, Output, PlainWindows, SharedWindows, Sum,
+        WindowEngine, WindowSpec,
     },
 };
 
@@ -131,4 +131,25 @@ fn the_last_window_of_time_wraps_and_fires_at_the_next_watermark() {
         }
     });
     assert!(matches!(ends[..], [end] if end < 0), "{ends:?}");
+}
+
+#[test]
+fn an_element_whose_window_is_the_grown_session_joins_it() {
+    // The gap is the element's own value.
+    let spec = || WindowSpec::<Sum>::session_with(|gap| *gap);
+    fn sums<W: KeyedWindows<Aggregate = Sum>>(windows: W) -> Vec<i64> {
+        let mut engine = WindowEngine::new(windows);
+        for (ms, gap) in [(0, 10), (5, 10), (0, 15)] {
+            engine.on_element(&"k", at(ms), &gap, |_| {}).unwrap();
+        }
+        let mut sums = Vec::new();
+        engine.on_watermark(Watermark::MAX, |out| {
+            if let Output::Result { contents, .. } = out {
+                sums.push(*contents);
+            }
+        });
+        sums
+    }
+    assert_eq!(sums(SharedWindows::new(Sum, vec![spec()]).unwrap()), [35]);
+    assert_eq!(sums(PlainWindows::new(Sum, spec()).unwrap()), [35]);
 }
