@@ -10,6 +10,9 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// The state that the records live in failed.
+    #[error("state failed")]
+    State(#[from] state_backend::Error),
     /// JSON that cannot be read, or that has a field of a wrong type.
     #[error("malformed json")]
     Json(#[from] serde_json::Error),

@@ -165,11 +165,12 @@ impl Evaluation {
             }
         };
         rows.shrink_to_fit();
-        let mut model = Model::open(MemoryRecords::default(), Options::default().with_seen(seen))?;
+        let mut records = MemoryRecords::default();
+        let mut model = Model::open(&mut records, Options::default().with_seen(seen))?;
         if let Some(only) = only {
             model = model.with_only(only);
         }
-        let mut run = Run::new(self, tables, model);
+        let mut run = Run::new(self, tables, model, records);
         let first = match self.protocol {
             Protocol::PreqU { .. } | Protocol::PreqS { .. } => {
                 (rows.len() as f64 * self.warm) as usize
@@ -196,7 +197,8 @@ impl Evaluation {
 struct Run<'a> {
     evaluation: &'a Evaluation,
     tables: Tables,
-    model: Model<MemoryRecords>,
+    model: Model,
+    records: MemoryRecords,
     metrics: Metrics,
     learnt: u64,
     learn_ns: u64,
@@ -219,7 +221,12 @@ fn now() -> Instant {
 }
 
 impl<'a> Run<'a> {
-    fn new(evaluation: &'a Evaluation, tables: Tables, model: Model<MemoryRecords>) -> Self {
+    fn new(
+        evaluation: &'a Evaluation,
+        tables: Tables,
+        model: Model,
+        records: MemoryRecords,
+    ) -> Self {
         let kinds = (0..tables.kinds.len() as u32).map(|kind| tables.kinds.name(kind));
         let positive: Vec<bool> = kinds
             .clone()
@@ -238,6 +245,7 @@ impl<'a> Run<'a> {
         Self {
             evaluation,
             model,
+            records,
             metrics: Metrics::default(),
             learnt: 0,
             learn_ns: 0,
@@ -262,7 +270,7 @@ impl<'a> Run<'a> {
             at_ms: row.at_ms,
         };
         let start = now();
-        self.model.observe(event)?;
+        self.model.observe(&mut self.records, event)?;
         self.learn_ns += start.elapsed().as_nanos() as u64;
         self.learnt += 1;
         self.had.insert((row.user, row.item));
@@ -293,7 +301,9 @@ impl<'a> Run<'a> {
 
     fn query(&mut self, row: &Row) -> Result<u64> {
         let start = now();
-        self.list = self.model.recommend(self.tables.users.name(row.user), 20)?;
+        self.list =
+            self.model
+                .recommend(&mut self.records, self.tables.users.name(row.user), 20)?;
         Ok(start.elapsed().as_nanos() as u64)
     }
 
@@ -327,7 +337,7 @@ impl<'a> Run<'a> {
                 .map(|(item, w)| (self.tables.items.name(*item), *w))
                 .collect();
             let start = now();
-            self.list = self.model.recommend_for(&history, 20)?;
+            self.list = self.model.recommend_for(&mut self.records, &history, 20)?;
             let ns = start.elapsed().as_nanos() as u64;
             self.score(row, ns, false);
         }
@@ -356,7 +366,7 @@ impl<'a> Run<'a> {
             query_us_p50: p50,
             query_us_p99: p99,
             query_us_p999: p999,
-            model_bytes: self.model.records().bytes() as u64,
+            model_bytes: self.records.bytes() as u64,
         })
     }
 }

@@ -7,7 +7,7 @@ use crate::model::options::{
     KNN_SESSION_DECAY, KNN_USER_DECAY, POPULARITY_PENALTY, QUERY_FAR, QUERY_ITEMS, QUERY_NEAR,
     QUERY_WEIGHT,
 };
-use crate::model::records::{BOARDS, Records, Touch};
+use crate::model::records::{BOARD_ALL_TIME, BOARDS, Records, Touch};
 use crate::model::scratch::{Marks, Sums, keep_top};
 
 /// What is needed of an item for each of thousands of sums: kept by slot, a pure function of the
@@ -42,19 +42,37 @@ impl Candidate {
     }
 }
 
+/// Somebody who has an item in common with the query.
+#[derive(Clone, Copy, Debug)]
+struct Neighbour {
+    who: u32,
+    /// The item in common that is most recent in the query.
+    shared: Handle,
+    people: f32,
+    session: f32,
+}
+
+const NOBODY: Neighbour = Neighbour {
+    who: 0,
+    shared: Handle::new(0, 0),
+    people: 0.0,
+    session: 0.0,
+};
+
 /// Finds the candidates of a query and their features. All fields are working memory.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Gather {
     facts: Vec<Known>,
     /// Most recent first.
     pub(crate) history: Vec<Touch>,
-    pub(crate) excluded: Marks,
+    excluded: Marks,
+    excluded_items: Vec<Handle>,
     own: Marks,
     sums: Sums,
     people: Sums,
     list: Vec<(f32, Handle)>,
     second: Vec<(f32, Handle)>,
-    neighbours: Vec<(f32, f32, u32)>,
+    neighbours: Vec<Neighbour>,
     boards: [Vec<(f64, Handle)>; BOARDS],
     board_max: [f64; BOARDS],
     index: Marks,
@@ -143,7 +161,34 @@ impl Gather {
         Ok(())
     }
 
-    fn is_excluded(&self, item: Handle) -> bool {
+    /// Leaves an item out of the candidates.
+    pub(crate) fn exclude(&mut self, item: Handle) {
+        self.excluded.set(item.slot(), item.bits());
+        self.excluded_items.push(item);
+    }
+
+    /// Nothing is left out, nothing is known of the user.
+    pub(crate) fn start(&mut self) {
+        self.history.clear();
+        self.excluded.clear();
+        self.excluded_items.clear();
+    }
+
+    /// What is on the boards and not left out, the most popular ever first. May repeat.
+    pub(crate) fn on_boards(&self) -> Vec<Handle> {
+        let boards = self.boards.iter().skip(BOARD_ALL_TIME).chain(&self.boards);
+        let items = boards.flat_map(|board| board.iter().map(|(_, item)| *item));
+        items.filter(|item| !self.is_excluded(*item)).collect()
+    }
+
+    fn clear_sums(&mut self) {
+        self.sums.clear();
+        for item in &self.excluded_items {
+            self.sums.block(*item);
+        }
+    }
+
+    pub(crate) fn is_excluded(&self, item: Handle) -> bool {
         self.excluded.get(item.slot()) == Some(item.bits())
     }
 
@@ -182,7 +227,7 @@ impl Gather {
     }
 
     fn item_cf<R: Records>(&mut self, records: &mut R) -> Result<()> {
-        self.sums.clear();
+        self.clear_sums();
         for rank in 0..self.history.len().min(QUERY_ITEMS) {
             let touch = self.history[rank];
             let Some(facts) = self.facts(records, touch.item.slot())? else {
@@ -195,9 +240,7 @@ impl Gather {
                 continue;
             };
             for (other, [near, far]) in row.iter() {
-                if !self.is_excluded(other) {
-                    self.sums.add(other, [long * far, short * near]);
-                }
+                self.sums.add(other, [long * far, short * near]);
             }
         }
         self.take_sums(records, Channel::CfFar, Channel::CfNear, |facts| {
@@ -222,7 +265,7 @@ impl Gather {
         b.clear();
         for (handle, [x, y]) in sums.iter() {
             match self.facts(records, handle.slot())? {
-                Some(facts) if facts.handle == handle => {
+                Some(facts) if facts.handle == handle && x > 0.0 => {
                     let factor = factor(&facts);
                     a.push((x * factor, handle));
                     if y > 0.0 {
@@ -244,14 +287,15 @@ impl Gather {
     /// Nearest neighbours among the users (or sessions) that touched the query's items lately.
     fn knn<R: Records>(&mut self, records: &mut R, user: Option<Handle>) -> Result<()> {
         self.people.clear();
+        let mut neighbours = std::mem::take(&mut self.neighbours);
+        neighbours.clear();
         for rank in 0..self.history.len().min(KNN_ITEMS) {
             let touch = self.history[rank];
             let Some(facts) = self.facts(records, touch.item.slot())? else {
                 continue;
             };
-            let idf = facts.idf;
-            let session = (-(rank as f32) / KNN_SESSION_DECAY).exp() * idf;
-            let people = (-(rank as f32) / KNN_USER_DECAY).exp() * touch.weight * idf;
+            let session = (-(rank as f32) / KNN_SESSION_DECAY).exp() * facts.idf;
+            let people = (-(rank as f32) / KNN_USER_DECAY).exp() * touch.weight * facts.idf;
             let Some(item) = records.item(touch.item.slot())? else {
                 continue;
             };
@@ -260,50 +304,48 @@ impl Gather {
                     self.people.add(other, [people, session]);
                 }
             }
+            // Those that came in now share this item with the query, and none more recent.
+            let shared = touch.item;
+            neighbours.resize(self.people.len(), Neighbour { shared, ..NOBODY });
         }
-        let mut neighbours = std::mem::take(&mut self.neighbours);
-        neighbours.clear();
-        neighbours.extend(self.people.iter().map(|(who, [p, s])| (p, s, who.slot())));
-        let now = self.now_ms;
-        self.sums.clear();
+        for (neighbour, (who, [people, session])) in neighbours.iter_mut().zip(self.people.iter()) {
+            *neighbour = Neighbour {
+                who: who.slot(),
+                people,
+                session,
+                ..*neighbour
+            };
+        }
         if neighbours.len() > KNN_NEIGHBOURS {
             neighbours.select_nth_unstable_by(KNN_NEIGHBOURS, |a, b| {
-                (b.0 + b.1)
-                    .total_cmp(&(a.0 + a.1))
-                    .then_with(|| a.2.cmp(&b.2))
+                (b.people + b.session)
+                    .total_cmp(&(a.people + a.session))
+                    .then_with(|| a.who.cmp(&b.who))
             });
             neighbours.truncate(KNN_NEIGHBOURS);
         }
-        neighbours.sort_unstable_by_key(|n| n.2);
-        for (people, session, slot) in &neighbours {
-            let Some(other) = records.user(*slot)? else {
+        neighbours.sort_unstable_by_key(|n| n.who);
+        self.clear_sums();
+        for neighbour in &neighbours {
+            let Some(other) = records.user(neighbour.who)? else {
                 continue;
             };
-            if other.history.is_empty() {
-                continue;
-            }
+            // The shared item may have fallen out of their history: then nothing is near it.
+            let met = other
+                .history
+                .iter()
+                .rposition(|t| t.item == neighbour.shared);
             let length = other.history.len() as f32;
-            let age = (now - other.last_ms).max(0) as f32;
-            let people = people / length.sqrt();
-            let session = session / length.sqrt() / (1.0 + age / KNN_AGE_MS);
-            // The match that is most recent in the query.
-            let mut matched = (u32::MAX, 0);
+            let age = self.now_ms.saturating_sub(other.last_ms).max(0) as f32;
+            let people = neighbour.people / length.sqrt();
+            let session = neighbour.session / length.sqrt() / (1.0 + age / KNN_AGE_MS);
             for (position, touch) in other.history.iter().enumerate() {
-                if let Some(rank) = self.own.get(touch.item.slot()) {
-                    matched = matched.min((rank, position));
-                }
-            }
-            if matched.0 == u32::MAX {
-                continue;
-            }
-            for (position, touch) in other.history.iter().enumerate() {
-                if self.is_excluded(touch.item) {
-                    continue;
-                }
-                let distance = position.abs_diff(matched.1) as f32;
-                let near = 1.0 / (1.0 + distance * distance * KNN_DISTANCE);
-                self.sums
-                    .add(touch.item, [people * touch.weight, session * near]);
+                let near = met.map_or(0.0, |met| {
+                    let distance = position.abs_diff(met) as f32;
+                    1.0 / (1.0 + distance * distance * KNN_DISTANCE)
+                });
+                let by = [people * touch.weight, session * near];
+                self.sums.add(touch.item, by);
             }
         }
         self.neighbours = neighbours;

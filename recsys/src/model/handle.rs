@@ -18,9 +18,12 @@ pub struct Handle(
 
 impl Handle {
     /// `slot` is below [`MAX_SLOTS`].
-    pub(crate) fn new(slot: u32, generation: u8) -> Self {
-        let bits = ((slot & MAX_SLOTS) + 1) | (u32::from(generation) << 24);
-        Self(NonZeroU32::new(bits).unwrap_or(NonZeroU32::MIN))
+    pub(crate) const fn new(slot: u32, generation: u8) -> Self {
+        let bits = ((slot & MAX_SLOTS) + 1) | ((generation as u32) << 24);
+        match NonZeroU32::new(bits) {
+            Some(bits) => Self(bits),
+            None => Self(NonZeroU32::MIN),
+        }
     }
 
     pub(crate) const fn bits(self) -> u32 {

@@ -1,8 +1,10 @@
 use hashbrown::HashMap;
 
+use crate::catalogue::{Catalogue, CatalogueItem};
 use crate::error::Result;
 use crate::model::records::{Global, ItemRecord, Records, UserRecord};
 use crate::model::row::Row;
+use crate::serve::Settings;
 
 type Ids = HashMap<Box<str>, u32, foldhash::fast::RandomState>;
 
@@ -15,6 +17,8 @@ pub struct MemoryRecords {
     items: Vec<ItemRecord>,
     rows: Vec<Row>,
     global: Global,
+    catalogue: Catalogue,
+    settings: Settings,
 }
 
 impl MemoryRecords {
@@ -92,5 +96,23 @@ impl Records for MemoryRecords {
     }
     fn update_global<T>(&mut self, f: impl FnOnce(&mut Global) -> T) -> Result<T> {
         Ok(f(&mut self.global))
+    }
+    fn catalogue_item(&mut self, id: &str) -> Result<Option<&CatalogueItem>> {
+        Ok(self.catalogue.get(id))
+    }
+    fn put_catalogue_item(&mut self, id: &str, item: Option<CatalogueItem>) -> Result<()> {
+        match item {
+            Some(item) => self.catalogue.upsert(item),
+            None => {
+                self.catalogue.remove(id);
+            }
+        }
+        Ok(())
+    }
+    fn settings(&mut self) -> Result<Option<&Settings>> {
+        Ok(Some(&self.settings))
+    }
+    fn update_settings<T>(&mut self, f: impl FnOnce(&mut Settings) -> T) -> Result<T> {
+        Ok(f(&mut self.settings))
     }
 }

@@ -9,6 +9,9 @@ pub enum Seen {
     /// No.
     #[default]
     Exclude,
+    /// No, for so many milliseconds after the user's last event upon it (as far as the history
+    /// goes back).
+    ExcludeForMs(i64),
     /// Yes: visits without a user, things bought again.
     Allow,
 }
@@ -152,6 +155,7 @@ pub(crate) const CANDIDATES: usize = 50;
 pub(crate) const BOARD: usize = 150;
 /// Step of Adagrad.
 pub(crate) const LEARNING_RATE: f32 = 0.04;
-/// The fusion learns from each wanted event up to so many, then from one in so many.
-pub(crate) const LEARN_ALL: u64 = 8192;
-pub(crate) const LEARN_EVERY: u64 = 16;
+/// The fusion learns from each wanted event up to so many; then from one in two up to twice as
+/// many, one in three, and so on to one in `LEARN_EVERY`: steps cost a query each.
+pub(crate) const LEARN_ALL: u64 = 1024;
+pub(crate) const LEARN_EVERY: u64 = 8;

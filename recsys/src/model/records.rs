@@ -1,10 +1,12 @@
 use serde::{Deserialize, Serialize};
 
+use crate::catalogue::CatalogueItem;
 use crate::error::Result;
 use crate::model::board::Board;
 use crate::model::fusion::Fusion;
 use crate::model::handle::Handle;
 use crate::model::row::Row;
+use crate::serve::Settings;
 
 /// Half-lives of the decayed popularity counters: 1 h, 6 h, 1 d, 7 d, 30 d.
 pub(crate) const HALF_LIVES_MS: [f64; 5] = [3.6e6, 2.16e7, 8.64e7, 6.048e8, 2.592e9];
@@ -36,6 +38,8 @@ pub struct UserRecord {
     pub(crate) history: Vec<Touch>,
     /// Items seen, sorted, bounded; goes back further than the history.
     pub(crate) seen: Vec<Handle>,
+    /// Items shown lately and not acted upon, oldest first, bounded.
+    pub(crate) shown: Vec<(Handle, i64)>,
 }
 
 /// What the model keeps of an item, its neighbours apart.
@@ -53,6 +57,9 @@ pub struct ItemRecord {
     pub(crate) users: u32,
     /// Of how many the first touch was wanted.
     pub(crate) wanted: u32,
+    /// How often it was shown, and acted upon after that.
+    pub(crate) shown: u32,
+    pub(crate) taken: u32,
     /// Keys of the decayed counters, see [`Board`].
     pub(crate) popularity: [f64; HALF_LIVES_MS.len()],
     /// All events.
@@ -73,6 +80,8 @@ impl Default for ItemRecord {
             mass: 0.0,
             users: 0,
             wanted: 0,
+            shown: 0,
+            taken: 0,
             popularity: [f64::NEG_INFINITY; HALF_LIVES_MS.len()],
             events: 0.0,
             touched_by: Vec::new(),
@@ -158,4 +167,12 @@ pub trait Records {
     fn global(&mut self) -> Result<Option<&Global>>;
     /// Changes it.
     fn update_global<T>(&mut self, f: impl FnOnce(&mut Global) -> T) -> Result<T>;
+    /// An item's entry in the catalogue.
+    fn catalogue_item(&mut self, id: &str) -> Result<Option<&CatalogueItem>>;
+    /// Sets or removes it.
+    fn put_catalogue_item(&mut self, id: &str, item: Option<CatalogueItem>) -> Result<()>;
+    /// Rules and experiments.
+    fn settings(&mut self) -> Result<Option<&Settings>>;
+    /// Changes them.
+    fn update_settings<T>(&mut self, f: impl FnOnce(&mut Settings) -> T) -> Result<T>;
 }

@@ -5,43 +5,71 @@ use crate::model::handle::Handle;
 /// Sums by slot, with the list of slots that have one.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sums {
-    values: Vec<(Option<Handle>, [f32; 2])>,
+    values: Vec<Sum>,
     touched: Vec<u32>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Sum {
+    holder: Option<Handle>,
+    sums: [f32; 2],
 }
 
 impl Sums {
     pub(crate) fn clear(&mut self) {
         for slot in self.touched.drain(..) {
-            self.values[slot as usize] = (None, [0.0; 2]);
+            self.values[slot as usize] = Sum::default();
         }
+    }
+
+    /// Whatever is added to the item from now on, it will not be among the results: nothing
+    /// finite brings a sum back from negative infinity, so the many additions need no test.
+    pub(crate) fn block(&mut self, handle: Handle) {
+        self.add(handle, [f32::NEG_INFINITY; 2]);
     }
 
     /// Where references of two generations meet in one slot, the younger ones count.
+    #[inline]
     pub(crate) fn add(&mut self, handle: Handle, by: [f32; 2]) {
         let at = handle.slot() as usize;
-        if at >= self.values.len() {
-            self.values.resize(at + 1, (None, [0.0; 2]));
-        }
-        let (holder, sums) = &mut self.values[at];
-        match holder {
-            Some(holder) if *holder == handle => {
+        match self.values.get_mut(at) {
+            Some(Sum {
+                holder: Some(holder),
+                sums,
+            }) if *holder == handle => {
                 sums[0] += by[0];
                 sums[1] += by[1];
             }
-            Some(other) if other.is_younger(handle) => {}
-            was => {
-                if was.is_none() {
-                    self.touched.push(handle.slot());
-                }
-                *was = Some(handle);
-                *sums = by;
-            }
+            _ => self.add_first(handle, by),
         }
     }
 
+    fn add_first(&mut self, handle: Handle, by: [f32; 2]) {
+        let at = handle.slot() as usize;
+        if at >= self.values.len() {
+            self.values.resize(at + 1, Sum::default());
+        }
+        let sum = &mut self.values[at];
+        match sum.holder {
+            Some(other) if other.is_younger(handle) => return,
+            Some(_) => {}
+            None => self.touched.push(handle.slot()),
+        }
+        *sum = Sum {
+            holder: Some(handle),
+            sums: by,
+        };
+    }
+
+    /// How many slots have a sum.
+    pub(crate) fn len(&self) -> usize {
+        self.touched.len()
+    }
+
+    /// In the order of first touch.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Handle, [f32; 2])> {
         self.touched.iter().filter_map(|slot| {
-            let (holder, sums) = &self.values[*slot as usize];
+            let Sum { holder, sums } = &self.values[*slot as usize];
             holder.map(|holder| (holder, *sums))
         })
     }

@@ -1,8 +1,9 @@
 //! Where a score comes from.
 
 use crate::error::Result;
-use crate::model::core::{Model, Ranked};
+use crate::model::core::Model;
 use crate::model::options::{QUERY_FAR, QUERY_ITEMS, QUERY_NEAR, QUERY_WEIGHT};
+use crate::model::query::Ranked;
 use crate::model::records::Records;
 use crate::recommendation::{Contribution, Source};
 
@@ -17,13 +18,13 @@ pub struct Why {
     pub contributions: Vec<Contribution>,
 }
 
-impl<R: Records> Model<R> {
+impl Model {
     /// Explains an item of the list that the last query of this model returned.
     ///
     /// # Errors
     /// Those of the records.
-    pub fn why(&mut self, ranked: &Ranked) -> Result<Why> {
-        let parts = self.parts(ranked.candidate)?;
+    pub fn why<R: Records>(&mut self, r: &mut R, ranked: &Ranked) -> Result<Why> {
+        let parts = self.parts(r, ranked.candidate)?;
         let mut contributions: Vec<Contribution> = Vec::new();
         for (channel, part) in super::CHANNELS.into_iter().zip(parts) {
             let source = channel.source();
@@ -41,7 +42,7 @@ impl<R: Records> Model<R> {
                 .total_cmp(&a.score)
                 .then_with(|| a.source.cmp(&b.source))
         });
-        let because = self.because(ranked)?;
+        let because = self.because(r, ranked)?;
         let named = |source: Source| {
             self.gather
                 .candidates
@@ -70,24 +71,21 @@ impl<R: Records> Model<R> {
     }
 
     /// The item of the history that adds most to the co-interaction score.
-    fn because(&mut self, ranked: &Ranked) -> Result<Option<(String, f32)>> {
+    fn because<R: Records>(&mut self, r: &mut R, ranked: &Ranked) -> Result<Option<(String, f32)>> {
         let mut best: Option<(f32, usize)> = None;
         for rank in 0..self.gather.history.len().min(QUERY_ITEMS) {
             let touch = self.gather.history[rank];
             if touch.item == ranked.handle {
                 continue;
             }
-            let Some(row) = self.records.row(touch.item.slot())? else {
+            let Some(row) = r.row(touch.item.slot())? else {
                 continue;
             };
             let [near, far] = row.counts(ranked.handle);
             if near + far <= 0.0 {
                 continue;
             }
-            let mass = self
-                .records
-                .item(touch.item.slot())?
-                .map_or(1.0, |i| i.mass.max(1.0));
+            let mass = r.item(touch.item.slot())?.map_or(1.0, |i| i.mass.max(1.0));
             let rank_f = rank as f32;
             let decayed = near * (-rank_f / QUERY_NEAR).exp() + far * (-rank_f / QUERY_FAR).exp();
             let part = decayed * touch.weight.powf(QUERY_WEIGHT) / mass.sqrt();
@@ -99,9 +97,7 @@ impl<R: Records> Model<R> {
             return Ok(None);
         };
         let touch = self.gather.history[rank];
-        Ok(self
-            .records
-            .item(touch.item.slot())?
+        Ok(r.item(touch.item.slot())?
             .map(|item| (item.id.to_string(), touch.weight)))
     }
 }
