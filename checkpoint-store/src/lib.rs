@@ -60,6 +60,7 @@ mod error;
 pub mod fault;
 mod gc;
 mod ids;
+mod inspect;
 mod manifest;
 mod merge;
 mod parquet;
@@ -78,6 +79,9 @@ pub use draft::{ManifestDraft, OperatorUpdate, ShardFiles, WriteKind};
 pub use error::{Error, Result, Retry, Source};
 pub use gc::{GcMode, GcReport};
 pub use ids::{BlobPath, CheckpointId, OperatorUid, WriterEpoch};
+pub use inspect::{
+    ExpectedOperator, Finding, Severity, StateDiff, StateSummary, check_restore, diff,
+};
 pub use manifest::{
     CheckpointStats, FORMAT_VERSION, FileRef, Item, Manifest, ManifestKind, OperatorSnapshot,
     OperatorStateEntry, SplitPosition, SubtaskSnapshot,
@@ -90,4 +94,4 @@ pub use shard::ShardWriter;
 pub use store::{
     CheckpointStore, CommitOutcome, Latest, Listed, Location, Published, StoreOptions,
 };
-pub use typed::{Exported, StateDecoder, key_text};
+pub use typed::{Exported, StateDecoder, ValueColumn, key_text};
