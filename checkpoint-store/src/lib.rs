@@ -60,7 +60,6 @@ mod error;
 pub mod fault;
 mod gc;
 mod ids;
-mod inspect;
 mod manifest;
 mod merge;
 mod parquet;
@@ -79,9 +78,6 @@ pub use draft::{ManifestDraft, OperatorUpdate, ShardFiles, WriteKind};
 pub use error::{Error, Result, Retry, Source};
 pub use gc::{GcMode, GcReport};
 pub use ids::{BlobPath, CheckpointId, OperatorUid, WriterEpoch};
-pub use inspect::{
-    ExpectedOperator, Finding, Severity, StateDiff, StateSummary, check_restore, diff,
-};
 pub use manifest::{
     CheckpointStats, FORMAT_VERSION, FileRef, Item, Manifest, ManifestKind, OperatorSnapshot,
     OperatorStateEntry, SplitPosition, SubtaskSnapshot,
@@ -94,4 +90,4 @@ pub use shard::ShardWriter;
 pub use store::{
     CheckpointStore, CommitOutcome, Latest, Listed, Location, Published, StoreOptions,
 };
-pub use typed::{Exported, StateDecoder, ValueColumn, key_text};
+pub use typed::{Exported, StateDecoder, key_text};

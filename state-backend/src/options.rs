@@ -52,6 +52,24 @@ impl BackendConfig {
         }
     }
 
+    /// The same in a directory below: for one of several stores.
+    #[must_use]
+    #[cfg_attr(
+        not(any(feature = "fs", feature = "redb")),
+        expect(unused_variables, reason = "memory has no directory")
+    )]
+    pub fn below(&self, name: &str) -> Self {
+        let mut config = self.clone();
+        match &mut config {
+            Self::Memory => {}
+            #[cfg(feature = "fs")]
+            Self::Fs { dir, .. } => *dir = dir.join(name),
+            #[cfg(feature = "redb")]
+            Self::Redb { dir, .. } => *dir = dir.join(name),
+        }
+        config
+    }
+
     /// Opens the backend, empty: what files an earlier one of this range left are deleted unread.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 //! A module's `check` runs one case and returns every difference it finds. The `vectors` binary is
 //! the command line over this module.
 
+mod checkpoint;
 mod compare;
 mod timers;
 mod watermarks;
@@ -54,6 +55,7 @@ pub fn check(case: &Value) -> Result<Outcome, String> {
         "tumbling" | "sliding" | "session" | "triggers" => windows::check(case),
         "timers" => timers::check(case),
         "watermarks" => watermarks::check(case),
+        "checkpoint" => checkpoint::check(case),
         _ => Err(format!("unknown family {family:?}")),
     }
 }
@@ -96,6 +98,11 @@ mod tests {
     #[test]
     fn timers_behave_as_recorded() {
         replay_public("timers");
+    }
+
+    #[test]
+    fn checkpoint_decisions_are_as_recorded() {
+        replay_public("checkpoint");
     }
 
     #[test]

@@ -2,7 +2,6 @@
 //!
 //! Exit codes are stable: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 timed out.
 
-mod checkpoint;
 mod output;
 mod profile;
 mod recommend;
@@ -58,8 +57,6 @@ enum Command {
     Subscribe(subscribe::Args),
     Recommend(recommend::Args),
     Profile(profile::Args),
-    Checkpoint(checkpoint::CheckpointArgs),
-    Savepoint(checkpoint::SavepointArgs),
 }
 
 /// Runs the command that the process was started with.
@@ -68,8 +65,6 @@ pub fn run() -> ExitCode {
         Command::Subscribe(args) => subscribe::run(args),
         Command::Recommend(args) => recommend::run(args),
         Command::Profile(args) => profile::run(args),
-        Command::Checkpoint(args) => checkpoint::run(args),
-        Command::Savepoint(args) => checkpoint::run_savepoint(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -19,6 +19,17 @@ pub struct ListState<T> {
 
 handle!(ListState<T>);
 
+/// The handle of no store, every use of which is an error: so that an operator can derive `Default`
+/// and register its states when it is opened.
+impl<T> Default for ListState<T> {
+    fn default() -> Self {
+        Self {
+            slot: usize::MAX,
+            heap_bytes: |_| 0,
+        }
+    }
+}
+
 impl<T: Send + 'static> ListState<T> {
     pub(crate) fn new(slot: usize, heap_bytes: fn(&T) -> usize) -> Self {
         Self { slot, heap_bytes }

@@ -14,6 +14,17 @@ pub struct MapState<UK, V> {
 
 handle!(MapState<UK, V>);
 
+/// The handle of no store, every use of which is an error: so that an operator can derive `Default`
+/// and register its states when it is opened.
+impl<UK, V> Default for MapState<UK, V> {
+    fn default() -> Self {
+        Self {
+            slot: usize::MAX,
+            types: PhantomData,
+        }
+    }
+}
+
 impl<UK, V> Sealed for MapState<UK, V> {}
 
 impl<UK: StateKey, V: Send + 'static> KeyedState for MapState<UK, V> {

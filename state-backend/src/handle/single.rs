@@ -12,6 +12,17 @@ pub struct ValueState<V> {
 
 handle!(ValueState<V>);
 
+/// The handle of no store, every use of which is an error: so that an operator can derive `Default`
+/// and register its states when it is opened.
+impl<V> Default for ValueState<V> {
+    fn default() -> Self {
+        Self {
+            slot: usize::MAX,
+            value: PhantomData,
+        }
+    }
+}
+
 impl<V> Sealed for ValueState<V> {}
 
 impl<V: Send + 'static> KeyedState for ValueState<V> {
@@ -100,6 +111,17 @@ pub struct ReducingState<V> {
 
 handle!(ReducingState<V>);
 
+/// The handle of no store, every use of which is an error: so that an operator can derive `Default`
+/// and register its states when it is opened.
+impl<V> Default for ReducingState<V> {
+    fn default() -> Self {
+        Self {
+            slot: usize::MAX,
+            reduce: |_, _| {},
+        }
+    }
+}
+
 impl<V> Sealed for ReducingState<V> {}
 
 impl<V: Send + 'static> KeyedState for ReducingState<V> {
@@ -164,6 +186,17 @@ impl<V: Send + 'static> ReducingState<V> {
 pub struct AggregatingState<A> {
     slot: usize,
     function: A,
+}
+
+/// The handle of no store, every use of which is an error: so that an operator can derive `Default`
+/// and register its states when it is opened.
+impl<A: Default> Default for AggregatingState<A> {
+    fn default() -> Self {
+        Self {
+            slot: usize::MAX,
+            function: A::default(),
+        }
+    }
 }
 
 impl<A> Sealed for AggregatingState<A> {}

@@ -1,0 +1,224 @@
+//! The snapshot of one part: taken in slices between batches, written by another thread.
+
+use super::event::{Barrier, SnapshotPurpose, TaskContext};
+use super::inbox::Inbox;
+use super::report::{Envelope, Report};
+use super::writer::WriterMessage;
+use crate::checkpoint::{Ack, PhaseTimes, ShardKey};
+use crate::error::Result;
+use crate::operator_state::OperatorState;
+use state_backend::{PumpBudget, PumpStatus, SnapshotKind, StateStore};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+use time_engine::Clock;
+
+/// How a part reaches the coordinator.
+#[derive(Debug, Clone)]
+pub(crate) struct Reporter {
+    pub(crate) inbox: Arc<Inbox<Envelope>>,
+    pub(crate) attempt: u64,
+    pub(crate) task: usize,
+}
+
+impl Reporter {
+    pub(crate) fn send(&self, report: Report) {
+        let envelope = Envelope {
+            attempt: self.attempt,
+            task: self.task,
+            report,
+        };
+        if let Err(lost) = self.inbox.send(envelope) {
+            // a lost acknowledgement makes its checkpoint expire; see REPORTS for why it cannot be
+            tracing::error!(?lost, "the coordinator's inbox is full");
+        }
+    }
+
+    pub(crate) fn ack(&self, checkpoint: u64, part: ShardKey, ack: Ack) {
+        self.send(Report::Ack {
+            checkpoint,
+            part,
+            ack: Box::new(ack),
+        });
+    }
+}
+
+/// A snapshot the store has not handed out completely.
+#[derive(Debug)]
+struct Capture {
+    id: u64,
+    ack: Ack,
+}
+
+/// One keyed part of the job as its checkpoints see it.
+#[derive(Debug)]
+pub(crate) struct SnapshotPart {
+    pub(crate) part: ShardKey,
+    pub(crate) reporter: Reporter,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// `None`: the job takes no checkpoints.
+    pub(crate) writer: Option<Arc<Inbox<WriterMessage>>>,
+    pub(crate) slice: PumpBudget,
+    /// Oldest first: the order in which the store captures them.
+    captures: VecDeque<Capture>,
+    /// Something is restored or acknowledged. Before that a delta holds all state, and no deletions: it
+    /// must take the place of whatever else was written.
+    based: bool,
+    /// Begun and neither acknowledged nor given up.
+    pending: BTreeMap<u64, SnapshotPurpose>,
+    backlog: VecDeque<WriterMessage>,
+    max_slice: Duration,
+}
+
+impl SnapshotPart {
+    pub(crate) fn new(
+        part: ShardKey,
+        reporter: Reporter,
+        clock: Arc<dyn Clock>,
+        writer: Option<Arc<Inbox<WriterMessage>>>,
+        slice: PumpBudget,
+        based: bool,
+    ) -> Self {
+        Self {
+            part,
+            reporter,
+            clock,
+            writer,
+            slice,
+            captures: VecDeque::new(),
+            based,
+            pending: BTreeMap::new(),
+            backlog: VecDeque::new(),
+            max_slice: Duration::ZERO,
+        }
+    }
+
+    pub(crate) fn begin(
+        &mut self,
+        store: &mut StateStore,
+        barrier: &Barrier,
+        state: Option<OperatorState>,
+        cx: &TaskContext,
+    ) -> Result<()> {
+        let start = self.clock.elapsed();
+        store.begin_snapshot(barrier.id, barrier.kind)?;
+        let sync = self.clock.elapsed().saturating_sub(start);
+        let ack = Ack {
+            catalog: Some(store.catalog()),
+            operator_state: state,
+            times: PhaseTimes {
+                sync_us: micros(sync),
+                ..cx.barrier_times
+            },
+            ..Ack::default()
+        };
+        self.captures.push_back(Capture {
+            id: barrier.id,
+            ack,
+        });
+        self.pending.insert(barrier.id, barrier.purpose);
+        self.backlog.push_back(WriterMessage::Begin {
+            checkpoint: barrier.id,
+            part: self.part.clone(),
+            range: store.range(),
+            kind: if self.based {
+                barrier.kind
+            } else {
+                SnapshotKind::Full
+            },
+            catalog: store.catalog(),
+            reporter: self.reporter.clone(),
+        });
+        Ok(())
+    }
+
+    /// One slice: of the snapshot when there is one, else of what the store has to tidy up.
+    pub(crate) fn work(&mut self, store: &mut StateStore, cx: &mut TaskContext) -> Result<()> {
+        if !self.send_backlog(cx) {
+            return Ok(());
+        }
+        let start = self.clock.elapsed();
+        let mut chunks = Vec::new();
+        let status = store.pump(self.slice, &mut chunks)?;
+        if let Some(capture) = self.captures.front() {
+            let checkpoint = capture.id;
+            for chunk in chunks {
+                let part = self.part.clone();
+                self.backlog.push_back(WriterMessage::Chunk {
+                    checkpoint,
+                    part,
+                    chunk,
+                });
+            }
+        }
+        match status {
+            PumpStatus::Working => cx.work_left = true,
+            PumpStatus::SnapshotDone(id) => {
+                cx.work_left = true;
+                let is_first = self
+                    .captures
+                    .front()
+                    .is_some_and(|capture| capture.id == id);
+                if is_first && let Some(capture) = self.captures.pop_front() {
+                    self.backlog.push_back(WriterMessage::Finish {
+                        checkpoint: id,
+                        part: self.part.clone(),
+                        ack: Box::new(capture.ack),
+                    });
+                }
+            }
+            PumpStatus::Idle => {}
+        }
+        self.max_slice = self
+            .max_slice
+            .max(self.clock.elapsed().saturating_sub(start));
+        super::metrics::max(&cx.metrics.max_slice_ns, self.max_slice);
+        self.send_backlog(cx);
+        Ok(())
+    }
+
+    /// Whether everything was sent. What the writer has no room for waits, and the snapshot with it.
+    fn send_backlog(&mut self, cx: &mut TaskContext) -> bool {
+        while let Some(message) = self.backlog.pop_front() {
+            let Some(writer) = &self.writer else { continue };
+            if let Err(message) = writer.send(message) {
+                self.backlog.push_front(message);
+                cx.wake_by(cx.now.saturating_add(Duration::from_millis(1)));
+                return false;
+            }
+        }
+        true
+    }
+
+    pub(crate) fn complete(&mut self, store: &mut StateStore, id: u64) -> Result<()> {
+        match self.pending.remove(&id) {
+            Some(SnapshotPurpose::Checkpoint) => {
+                store.acknowledge(id)?;
+                self.based = true;
+            }
+            // it is in no chain: the next delta must hold its changes all the same
+            Some(SnapshotPurpose::Savepoint) => store.abandon(id)?,
+            None => {}
+        }
+        Ok(())
+    }
+
+    pub(crate) fn abort(&mut self, store: &mut StateStore, id: u64) -> Result<()> {
+        if self.pending.remove(&id).is_none() {
+            return Ok(());
+        }
+        self.captures.retain(|capture| capture.id != id);
+        self.backlog.retain(|message| message.checkpoint() != id);
+        let part = self.part.clone();
+        self.backlog.push_back(WriterMessage::Abandon {
+            checkpoint: id,
+            part,
+        });
+        store.abandon(id)?;
+        Ok(())
+    }
+}
+
+pub(crate) fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,159 @@
+//! Operators and stores that several tests use.
+
+use checkpoint_store::{CheckpointStore, MemoryBlobs, StoreOptions};
+use operators::{
+    CheckpointConfig, Collector, Element, Error, JobConfig, Operator, OperatorContext,
+    QueryOperator, RestartStrategy, Result,
+};
+use state_backend::{StateStore, ValueDef, ValueState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use time_engine::{TimeDomain, Timestamp};
+
+/// Numbers the elements of each key, and fails when the trap says so.
+pub(crate) struct Count {
+    pub(crate) seen: ValueState<u64>,
+    pub(crate) trap: Arc<Trap>,
+}
+
+/// Fails once each time it has counted down.
+#[derive(Debug, Default)]
+pub(crate) struct Trap {
+    pub(crate) left: AtomicU64,
+    pub(crate) panics: bool,
+}
+
+impl Trap {
+    pub(crate) fn after(elements: u64) -> Arc<Self> {
+        Arc::new(Self {
+            left: AtomicU64::new(elements),
+            panics: false,
+        })
+    }
+
+    fn step(&self) -> Result<()> {
+        let left = self.left.load(Ordering::Relaxed);
+        if left == 0 {
+            return Ok(());
+        }
+        self.left.store(left - 1, Ordering::Relaxed);
+        if left == 1 {
+            assert!(!self.panics, "the trap is sprung");
+            return Err(Error::user("the trap is sprung"));
+        }
+        Ok(())
+    }
+}
+
+impl Count {
+    pub(crate) fn new(trap: &Arc<Trap>) -> Self {
+        Self {
+            seen: ValueState::default(),
+            trap: Arc::clone(trap),
+        }
+    }
+}
+
+impl Operator for Count {
+    type In = (u64, u64);
+    type Out = (u64, u64);
+
+    fn open(&mut self, store: &mut StateStore) -> Result<()> {
+        self.seen = store.value(&ValueDef::new("seen"))?;
+        Ok(())
+    }
+
+    fn on_element(
+        &mut self,
+        element: Element<(u64, u64)>,
+        cx: &mut OperatorContext<'_>,
+        out: &mut dyn Collector<(u64, u64)>,
+    ) -> Result<()> {
+        self.trap.step()?;
+        let seen = &self.seen;
+        let n = seen.get(&mut cx.state)?.copied().unwrap_or(0) + 1;
+        seen.set(&mut cx.state, n)?;
+        out.collect((element.value.0, n));
+        Ok(())
+    }
+}
+
+impl QueryOperator for Count {
+    type Request = ();
+    type Reply = Option<u64>;
+
+    fn on_query(&mut self, (): (), cx: &mut OperatorContext<'_>) -> Result<Option<u64>> {
+        let seen = &self.seen;
+        Ok(seen.get(&mut cx.state)?.copied())
+    }
+}
+
+/// Counts a key's elements until none has come for a time, then emits the count.
+#[derive(Default)]
+pub(crate) struct Sessions {
+    count: ValueState<u64>,
+    last: ValueState<i64>,
+}
+
+pub(crate) const GAP_MS: i64 = 100;
+
+impl Operator for Sessions {
+    type In = (u64, u64);
+    type Out = (u64, u64);
+
+    fn open(&mut self, store: &mut StateStore) -> Result<()> {
+        self.count = store.value(&ValueDef::new("count"))?;
+        self.last = store.value(&ValueDef::new("last"))?;
+        Ok(())
+    }
+
+    fn on_element(
+        &mut self,
+        element: Element<(u64, u64)>,
+        cx: &mut OperatorContext<'_>,
+        _: &mut dyn Collector<(u64, u64)>,
+    ) -> Result<()> {
+        let (count, last) = (&self.count, &self.last);
+        let n = count.get(&mut cx.state)?.copied().unwrap_or(0) + 1;
+        count.set(&mut cx.state, n)?;
+        let at = element.timestamp.as_millis();
+        if let Some(last) = last.get(&mut cx.state)?.copied() {
+            cx.timers
+                .delete(TimeDomain::Event, Timestamp::from_millis(last + GAP_MS));
+        }
+        last.set(&mut cx.state, at)?;
+        cx.timers
+            .register_event(Timestamp::from_millis(at + GAP_MS));
+        Ok(())
+    }
+
+    fn on_timer(
+        &mut self,
+        _: TimeDomain,
+        _: Timestamp,
+        cx: &mut OperatorContext<'_>,
+        out: &mut dyn Collector<(u64, u64)>,
+    ) -> Result<()> {
+        let count = &self.count;
+        let n = count.get(&mut cx.state)?.copied().unwrap_or(0);
+        count.clear(&mut cx.state)?;
+        self.last.clear(&mut cx.state)?;
+        out.collect((cx.key()?, n));
+        Ok(())
+    }
+}
+
+pub(crate) fn memory_store() -> CheckpointStore {
+    CheckpointStore::open(Arc::new(MemoryBlobs::new()), StoreOptions::default())
+        .expect("memory does not fail")
+}
+
+pub(crate) fn checkpointed(store: &CheckpointStore, parallelism: usize) -> JobConfig {
+    let checkpoints = CheckpointConfig::new(store.clone()).with_interval(Duration::from_millis(5));
+    JobConfig::default()
+        .with_parallelism(parallelism)
+        .with_checkpoints(checkpoints)
+        .with_source_batch(64)
+        .with_restart(RestartStrategy::fixed_delay(100, Duration::ZERO))
+}
