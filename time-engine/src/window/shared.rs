@@ -7,6 +7,7 @@ mod place;
 mod sessions;
 mod slices;
 mod state;
+mod tree;
 
 pub use state::SharedState;
 
@@ -50,7 +51,7 @@ pub enum Firing {
 /// Cost, for windows of `n` non-empty slices: an element costs O(1) in the newest slice, O(log n) in an
 /// older one, independent of size / slide. The next result of a sliding window costs O(1) amortized. An element
 /// behind the watermark but within the allowed lateness makes k windows fire at once; all together cost
-/// O(n + k). Memory is one accumulator for each non-empty slice, plus n for a sliding window of more
+/// O(k log n) or O(n + k), whichever is less. Memory is one accumulator for each non-empty slice, plus n for a sliding window of more
 /// than 8 slices whose aggregate cannot [`Aggregate::retract`].
 ///
 /// ```
@@ -318,12 +319,14 @@ impl<A: Aggregate> KeyedWindows for SharedWindows<A> {
                     Firing::KeyByKey => at.max(cx.watermark()),
                 }
                 .as_millis();
-                while let Some(due) = self.next_due(state).filter(|due| *due <= upto) {
-                    self.fire_instant(state, due, cx);
+                let mut due = self.next_due(state);
+                while let Some(at) = due.filter(|at| *at <= upto) {
+                    self.fire_instant(state, at, cx);
                     self.drop_closed(state);
+                    due = self.next_due(state);
                 }
+                // Nothing was due in between, so nothing becomes closed.
                 state.reached = state.reached.max(upto);
-                self.drop_closed(state);
             }
         }
         self.tidy(state);

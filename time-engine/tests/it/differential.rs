@@ -1,7 +1,9 @@
 //! Holds: shared windows give what window-by-window evaluation gives, element by element, whatever
 //! happens to time: restores, watermarks that go back, jumps, the ends of `i64`.
 
-use crate::stream::{Numbers, Spec, Step, by_key, other, rough, run, session, sliding, steady};
+use crate::stream::{
+    Kind, Numbers, Spec, Step, by_key, other, rough, run, session, sliding, steady,
+};
 use proptest::prelude::*;
 use time_engine::window::{PlainWindows, SharedWindows};
 
@@ -54,5 +56,53 @@ proptest! {
             specs.iter_mut().for_each(|spec| spec.lateness = 0);
         }
         check(&specs, invertible, shift, &steps)?;
+    }
+}
+
+/// Windows of many slices, where the cleverer ways to put them together begin: an element each
+/// millisecond, and late ones behind the watermark.
+fn dense() -> impl Strategy<Value = Vec<Step>> {
+    prop::collection::vec((0_u8..8, 0_i64..120), 100..500).prop_map(|draws| {
+        let mut steps = Vec::new();
+        for (now, (what, back)) in (0_i64..).zip(draws) {
+            let at = if what == 0 { now - back } else { now };
+            steps.push(Step::Element { key: 0, at });
+            if what == 1 {
+                steps.push(Step::Watermark(now - 10));
+            }
+            if what == 2 && back == 0 {
+                steps.push(Step::Restore);
+            }
+        }
+        steps.push(Step::Watermark(i64::MAX));
+        steps
+    })
+}
+
+fn fewer() -> ProptestConfig {
+    let usual = ProptestConfig::default();
+    ProptestConfig {
+        cases: (usual.cases / 8).max(1),
+        ..usual
+    }
+}
+
+proptest! {
+    #![proptest_config(fewer())]
+
+    #[test]
+    fn shared_equals_plain_in_windows_of_many_slices(
+        sizes in prop::collection::vec((20_i64..200, 1_i64..4, 0_i64..150), 1..3),
+        invertible: bool,
+        steps in dense(),
+    ) {
+        let specs: Vec<Spec> = sizes
+            .into_iter()
+            .map(|(size, slide, lateness)| Spec {
+                kind: Kind::Sliding { size, slide, offset: 0 },
+                lateness,
+            })
+            .collect();
+        check(&specs, invertible, 0, &steps)?;
     }
 }

@@ -41,12 +41,12 @@ impl<A: Aggregate> SharedWindows<A> {
     ) {
         let (spec, sliced) = self.grids[number];
         let start = end - sliced.grid.size;
-        let mut slices = state.slices.between(start, end);
         let window = sliced.grid.window(end);
-        match slices.len() {
+        let slices = state.slices.between(start, end).len();
+        match slices {
             0 => {}
             1 => {
-                if let Some(only) = slices.next() {
+                if let Some(only) = state.slices.between(start, end).next() {
                     let contents = &only.acc;
                     cx.emit(Fired {
                         spec,
@@ -58,6 +58,16 @@ impl<A: Aggregate> SharedWindows<A> {
             2..=FEW => self.fire(state, spec, sliced.grid, end, cx),
             _ if sliced.grid.slide() >= sliced.grid.size => {
                 self.fire(state, spec, sliced.grid, end, cx);
+            }
+            _ if !self.invertible && state.slices.has_tree() => {
+                let whole = state.slices.aggregate_by_tree(&self.aggregate, start, end);
+                if let Some(contents) = &whole {
+                    cx.emit(Fired {
+                        spec,
+                        window,
+                        contents,
+                    });
+                }
             }
             _ => {
                 if state.cascades.is_empty() {

@@ -40,9 +40,11 @@ impl<A: Aggregate> SharedWindows<A> {
                 }
                 Fate::Fires { newest, oldest } => {
                     let grid = sliced.grid;
+                    // At most a million: checked when the specification was.
                     let steps = (newest - oldest) / grid.slide() + 1;
+                    let steps = i32::try_from(steps).unwrap_or(i32::MAX);
                     let windows = (0..steps).map(|step| {
-                        let end = newest - step * grid.slide();
+                        let end = newest - i64::from(step) * grid.slide();
                         (end - grid.size, end)
                     });
                     let spec = *index;

@@ -115,6 +115,10 @@ impl<Acc: Clone> Sessions<Acc> {
             return Ok(Placed::Late);
         }
         if from == to {
+            if self.0.capacity() == 0 {
+                // Most keys have one session; the usual first step is room for four.
+                self.0.reserve_exact(1);
+            }
             self.0.insert(
                 from,
                 Session {

@@ -1,5 +1,6 @@
 //! The slices of one key: what all overlapping windows are put together from.
 
+use super::tree::Tree;
 use crate::{Timestamp, window::Aggregate};
 use std::collections::VecDeque;
 
@@ -15,13 +16,31 @@ pub(super) struct Slice<Acc> {
 /// The slices that have elements, in the order of time. No border of a window lies inside one.
 #[derive(Debug, Clone)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub(super) struct Slices<Acc>(VecDeque<Slice<Acc>>);
+#[cfg_attr(
+    feature = "serde",
+    serde(bound(
+        serialize = "Acc: serde::Serialize",
+        deserialize = "Acc: serde::Deserialize<'de>"
+    ))
+)]
+pub(super) struct Slices<Acc> {
+    list: VecDeque<Slice<Acc>>,
+    /// Over the first slices of the list, where late elements come.
+    #[cfg_attr(feature = "serde", serde(skip))]
+    tree: Option<Box<Tree<Acc>>>,
+}
 
 impl<Acc> Default for Slices<Acc> {
     fn default() -> Self {
-        Self(VecDeque::new())
+        Self {
+            list: VecDeque::new(),
+            tree: None,
+        }
     }
 }
+
+/// Below so many slices a tree does not pay.
+const FEW: usize = 16;
 
 /// Which slice took an element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,11 +53,11 @@ pub(super) enum Took {
 
 impl<Acc: Clone> Slices<Acc> {
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.list.is_empty()
     }
 
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.list.len()
     }
 
     /// Adds an element; `borders` gives those of a new slice.
@@ -51,20 +70,31 @@ impl<Acc: Clone> Slices<Acc> {
     ) -> Took {
         let ms = at.as_millis();
         // Most elements are for the newest slice.
-        if let Some(last) = self.0.back_mut()
+        let newest = self.list.len().wrapping_sub(1);
+        if let Some(last) = self.list.back_mut()
             && last.start <= ms
         {
             if ms < last.end {
                 aggregate.add(&mut last.acc, value, at);
+                if let Some(tree) = &mut self.tree
+                    && tree.len() > newest
+                {
+                    tree.change(aggregate, newest, &last.acc);
+                }
                 return Took::Known(last.start);
             }
-            return self.insert(self.0.len(), aggregate, at, value, borders());
+            return self.insert(self.list.len(), aggregate, at, value, borders());
         }
-        let index = self.0.partition_point(|slice| slice.start <= ms);
-        if let Some(slice) = index.checked_sub(1).and_then(|i| self.0.get_mut(i))
+        let index = self.list.partition_point(|slice| slice.start <= ms);
+        if let Some(slice) = index.checked_sub(1).and_then(|i| self.list.get_mut(i))
             && ms < slice.end
         {
             aggregate.add(&mut slice.acc, value, at);
+            if let Some(tree) = &mut self.tree
+                && index <= tree.len()
+            {
+                tree.change(aggregate, index - 1, &slice.acc);
+            }
             return Took::Known(slice.start);
         }
         self.insert(index, aggregate, at, value, borders())
@@ -80,16 +110,23 @@ impl<Acc: Clone> Slices<Acc> {
     ) -> Took {
         let mut acc = aggregate.create();
         aggregate.add(&mut acc, value, at);
-        self.0.insert(index, Slice { start, end, acc });
+        if self.tree.as_ref().is_some_and(|tree| index < tree.len()) {
+            self.tree = None;
+        }
+        if self.list.capacity() == 0 {
+            // Most keys have few slices; the usual first step is room for four.
+            self.list.reserve_exact(1);
+        }
+        self.list.insert(index, Slice { start, end, acc });
         Took::New(start)
     }
 
     fn range(&self, start: i64, end: i64) -> std::ops::Range<usize> {
-        let from = self.0.partition_point(|slice| slice.start < start);
+        let from = self.list.partition_point(|slice| slice.start < start);
         // Windows that end with the newest slice are the usual ones.
-        let to = match self.0.back() {
-            Some(last) if last.start < end => self.0.len(),
-            _ => self.0.partition_point(|slice| slice.start < end),
+        let to = match self.list.back() {
+            Some(last) if last.start < end => self.list.len(),
+            _ => self.list.partition_point(|slice| slice.start < end),
         };
         from..to.max(from)
     }
@@ -100,13 +137,13 @@ impl<Acc: Clone> Slices<Acc> {
         start: i64,
         end: i64,
     ) -> impl ExactSizeIterator<Item = &Slice<Acc>> + DoubleEndedIterator {
-        self.0.range(self.range(start, end))
+        self.list.range(self.range(start, end))
     }
 
     /// The first slice that starts at or after an instant, and those after it.
     pub(super) fn since(&self, start: i64) -> impl Iterator<Item = &Slice<Acc>> {
-        let from = self.0.partition_point(|slice| slice.start < start);
-        self.0.range(from..)
+        let from = self.list.partition_point(|slice| slice.start < start);
+        self.list.range(from..)
     }
 
     /// The aggregate of `[start, end)`, slice by slice; `None` if there are none.
@@ -124,35 +161,75 @@ impl<Acc: Clone> Slices<Acc> {
 
     /// Drops the slices that start before an instant, showing each.
     pub(super) fn drop_before(&mut self, start: i64, mut dropped: impl FnMut(&Slice<Acc>)) {
-        while let Some(first) = self.0.front()
+        while let Some(first) = self.list.front()
             && first.start < start
         {
             dropped(first);
-            self.0.pop_front();
+            self.list.pop_front();
+            if self.tree.as_mut().is_some_and(|tree| !tree.forget_oldest()) {
+                self.tree = None;
+            }
         }
+    }
+
+    /// Whether runs of slices come in logarithmic time: after late elements, for a while.
+    pub(super) fn has_tree(&mut self) -> bool {
+        if self.tree.as_ref().is_some_and(|tree| tree.is_idle()) {
+            self.tree = None;
+        }
+        self.tree.is_some()
+    }
+
+    /// The aggregate of `[start, end)` by way of the tree, which is made if need be.
+    pub(super) fn aggregate_by_tree<A: Aggregate<Acc = Acc>>(
+        &mut self,
+        aggregate: &A,
+        start: i64,
+        end: i64,
+    ) -> Option<Acc> {
+        let range = self.range(start, end);
+        let list = &self.list;
+        let grown = self.tree.take().and_then(|mut tree| {
+            let unknown = tree.len()..range.end;
+            let fits = unknown.into_iter().all(|index| {
+                list.get(index)
+                    .is_some_and(|s| tree.push(aggregate, &s.acc))
+            });
+            fits.then_some(tree)
+        });
+        let tree = self.tree.insert(grown.unwrap_or_else(|| {
+            let known = list.range(..range.end).map(|slice| &slice.acc);
+            Box::new(Tree::new(aggregate, known))
+        }));
+        tree.aggregate(aggregate, range.start, range.end)
     }
 
     /// The aggregates of windows that all have the slice of one late element in them, newest first.
     ///
-    /// Each is a run of slices up to that one and a run from it on, so all of them together cost one
-    /// pass over the slices and one operation each.
+    /// A few of them come from the tree, O(log n) each. Many come from one pass over the slices, for each
+    /// window is a run of slices up to that one and a run from it on.
     pub(super) fn around<A: Aggregate<Acc = Acc>>(
-        &self,
+        &mut self,
         aggregate: &A,
         at: i64,
-        windows: impl Iterator<Item = (i64, i64)> + Clone,
+        windows: impl ExactSizeIterator<Item = (i64, i64)> + DoubleEndedIterator + Clone,
         mut found: impl FnMut((i64, i64), &Acc),
     ) {
-        let (mut newest, mut oldest) = (None, None);
-        for window in windows.clone() {
-            newest.get_or_insert(window.1);
-            oldest = Some(window.0);
-        }
-        let (Some(newest), Some(oldest)) = (newest, oldest) else {
+        let (newest, oldest) = (windows.clone().next(), windows.clone().next_back());
+        let (Some((_, newest)), Some((oldest, _))) = (newest, oldest) else {
             return;
         };
-        let few = windows.clone().nth(1).is_none();
-        if few || self.between(oldest, newest).len() <= 2 {
+        let slices = self.between(oldest, newest).len();
+        let steps = 2 * slices.max(2).ilog2() as usize;
+        if slices > FEW && windows.len().saturating_mul(steps) < slices {
+            for window in windows {
+                if let Some(whole) = self.aggregate_by_tree(aggregate, window.0, window.1) {
+                    found(window, &whole);
+                }
+            }
+            return;
+        }
+        if windows.len() == 1 || slices <= 2 {
             for window in windows {
                 if let Some(whole) = self.aggregate(aggregate, window.0, window.1) {
                     found(window, &whole);
@@ -164,16 +241,16 @@ impl<Acc: Clone> Slices<Acc> {
         // towards the future.
         let mut upto: Vec<(i64, Acc)> = Vec::new();
         let mut after: Vec<(i64, Acc)> = Vec::new();
-        let middle = self.0.partition_point(|slice| slice.start <= at);
+        let middle = self.list.partition_point(|slice| slice.start <= at);
         let range = self.range(oldest, newest);
-        for slice in self.0.range(range.start..middle.max(range.start)).rev() {
+        for slice in self.list.range(range.start..middle.max(range.start)).rev() {
             let mut acc = slice.acc.clone();
             if let Some((_, later)) = upto.last() {
                 aggregate.merge(&mut acc, later);
             }
             upto.push((slice.start, acc));
         }
-        for slice in self.0.range(middle.min(range.end)..range.end) {
+        for slice in self.list.range(middle.min(range.end)..range.end) {
             let mut acc = match after.last() {
                 Some((_, earlier)) => earlier.clone(),
                 None => aggregate.create(),
