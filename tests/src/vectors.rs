@@ -5,7 +5,10 @@
 
 mod checkpoint;
 mod compare;
+mod key_groups;
+mod operator_state;
 mod timers;
+mod ttl;
 mod watermarks;
 mod windows;
 
@@ -54,6 +57,9 @@ pub fn check(case: &Value) -> Result<Outcome, String> {
     match family {
         "tumbling" | "sliding" | "session" | "triggers" => windows::check(case),
         "timers" => timers::check(case),
+        "ttl" => ttl::check(case),
+        "keygroups" => key_groups::check(case),
+        "operator_state" => operator_state::check(case),
         "watermarks" => watermarks::check(case),
         "checkpoint" => checkpoint::check(case),
         _ => Err(format!("unknown family {family:?}")),
@@ -103,6 +109,13 @@ mod tests {
     #[test]
     fn checkpoint_decisions_are_as_recorded() {
         replay_public("checkpoint");
+    }
+
+    #[test]
+    fn state_behaves_as_recorded() {
+        for family in ["ttl", "keygroups", "operator_state"] {
+            replay_public(family);
+        }
     }
 
     #[test]
