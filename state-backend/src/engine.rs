@@ -104,7 +104,7 @@ impl<P> RowsOf<'_, P> {
         let key = entry.key.bytes();
         let before = chunk.bytes();
         let Some(payload) = &entry.value else {
-            if !snapshot.full {
+            if snapshot.deletions {
                 chunk.push(key, None);
             }
             snapshot.sink.grown(self.id, group, key.len());
@@ -135,7 +135,7 @@ impl<P> RowsOf<'_, P> {
         }
         if left == Unexpired::Nothing {
             chunk.pop();
-            if !snapshot.full {
+            if snapshot.deletions {
                 chunk.push(key, None);
             }
         }

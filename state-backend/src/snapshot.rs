@@ -91,6 +91,8 @@ pub(crate) struct Snapshot {
     pub(crate) id: u64,
     /// All state, not only what changed.
     pub(crate) full: bool,
+    /// It says what was deleted: another may come before it in a chain.
+    pub(crate) deletions: bool,
     /// Changes up to this epoch are in it.
     pub(crate) epoch: u32,
     /// Changes up to this epoch were in acknowledged ones before it.

@@ -37,6 +37,7 @@ impl StateStore {
         engine.snapshots.push(Snapshot {
             id,
             full: first || kind == SnapshotKind::Full,
+            deletions: kind == SnapshotKind::Delta,
             epoch,
             base: engine.acked,
             now: engine.now,

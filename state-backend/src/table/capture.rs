@@ -9,7 +9,7 @@ use crate::{
     Error, Result,
     engine::Engine,
     key::hash_row,
-    snapshot::{Cursor, Phase, Snapshot, Work},
+    snapshot::{Cursor, Phase, Work},
 };
 use std::ops::ControlFlow;
 
@@ -103,17 +103,18 @@ impl<P: Send + 'static> Table<P> {
                     next,
                     layout: begun,
                 } => {
-                    let full = engine.snapshots[index].full;
-                    if full && self.groups[at].beneath {
-                        cursor.phase = Phase::Beneath { after: None };
-                        continue;
-                    }
+                    let snapshot = &engine.snapshots[index];
                     if *begun != layout {
                         (*next, *begun) = (0, layout);
                     }
                     let ghosts = &self.groups[at].ghosts;
-                    if full || ghosts.is_empty() || *next >= ghosts.num_buckets() {
-                        return Ok(true);
+                    // Without deletions the walk through the backend meets all that counts.
+                    if !snapshot.deletions || ghosts.is_empty() || *next >= ghosts.num_buckets() {
+                        if !snapshot.full || !self.groups[at].beneath {
+                            return Ok(true);
+                        }
+                        cursor.phase = Phase::Beneath { after: None };
+                        continue;
                     }
                     self.capture_ghost(engine, index, at, *next, work)?;
                     *next += 1;
@@ -263,10 +264,8 @@ impl<P: Send + 'static> Table<P> {
         let (mut seen, mut bytes) = (0, 0);
         let mut failed = None;
         let mut last = None;
-        let Snapshot {
-            sink, epoch, now, ..
-        } = &mut *snapshot;
-        let (epoch, now) = (*epoch, *now);
+        let (epoch, now, deletions) = (snapshot.epoch, snapshot.now, snapshot.deletions);
+        let sink = &mut snapshot.sink;
         backend.scan(
             self.id,
             &group.to_be_bytes(),
@@ -282,6 +281,7 @@ impl<P: Send + 'static> Table<P> {
                             chunk.push(key, Some(&value));
                             bytes += key.len() + value.len();
                         }
+                        Ok(None) if deletions => sink.chunk(self.id, group).push(key, None),
                         Ok(None) => {}
                         Err(reason) => {
                             failed = Some(reason);

@@ -510,19 +510,29 @@ impl<P: Send + 'static> Table<P> {
         self.make_slot(engine, addr)?;
         let group = &mut self.groups[addr.group];
         let ghost = group.take_ghost(addr.hash, addr.key());
-        if let Some(ghost) = &ghost {
-            engine.used = engine.used.saturating_sub(ghost.key.heap_bytes());
-        }
-        let entry = Entry {
+        let mut entry = Entry {
             key: RowKey::new(addr.key()),
             written: engine.now,
             modified: engine.epoch,
-            captured: ghost.map_or(0, |ghost| ghost.captured),
+            captured: 0,
             heap: 0,
             writes: 0,
             flags: UNSAVED | REFERENCED | if beneath { BENEATH } else { 0 },
-            value: payload,
+            value: None,
         };
+        if let Some(ghost) = ghost {
+            engine.used = engine.used.saturating_sub(ghost.key.heap_bytes());
+            entry.captured = ghost.captured;
+            // While a snapshot runs, a row beneath would have been loaded: this ghost is of a
+            // deletion, and a snapshot may want it.
+            if engine.running > 0 {
+                entry.modified = ghost.modified;
+                let (table, _) = self.split();
+                engine.preserve(&table, addr.group, &mut entry)?;
+                entry.modified = engine.epoch;
+            }
+        }
+        entry.value = payload;
         let bucket = self.insert(engine, addr, entry);
         let group = &mut self.groups[addr.group];
         let buckets = group.rows.num_buckets();
