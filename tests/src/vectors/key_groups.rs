@@ -11,7 +11,7 @@ use state_backend::{
 ///
 /// # Errors
 /// A case that does not follow the schema.
-pub fn check(case: &Value) -> Result<Outcome, String> {
+pub(super) fn check(case: &Value) -> Result<Outcome, String> {
     let config = &case["config"];
     let got = match config["type"].as_str().ok_or("no type")? {
         "keys" => each(&case["input"], |key| keys(config, key))?,

@@ -8,7 +8,7 @@ use state_backend::operator_state::{ListMode, ListSnapshot, OperatorSnapshot, re
 ///
 /// # Errors
 /// A case that does not follow the schema.
-pub fn check(case: &Value) -> Result<Outcome, String> {
+pub(super) fn check(case: &Value) -> Result<Outcome, String> {
     let modes = &case["config"]["modes"];
     let mut old = Vec::new();
     for subtask in case["input"].as_array().ok_or("no input")? {

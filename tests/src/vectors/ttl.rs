@@ -16,7 +16,7 @@ use std::{collections::BTreeMap, time::Duration};
 ///
 /// # Errors
 /// A case that does not follow the schema.
-pub fn check(case: &Value) -> Result<Outcome, String> {
+pub(super) fn check(case: &Value) -> Result<Outcome, String> {
     let mut differences = Vec::new();
     for evicting in [false, true] {
         differences.extend(replay(case, evicting)?);
