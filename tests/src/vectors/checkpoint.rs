@@ -12,7 +12,7 @@ use std::time::Duration;
 ///
 /// # Errors
 /// A case that does not follow the schema.
-pub fn check(case: &Value) -> Result<Outcome, String> {
+pub(super) fn check(case: &Value) -> Result<Outcome, String> {
     let config = &case["config"];
     let got = match config["type"].as_str() {
         Some("failure_manager") => failure_manager(config, script(case)?)?,
