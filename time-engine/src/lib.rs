@@ -54,8 +54,8 @@
 //!   clock on its own: the loop does, and hands the reading in.
 //! * [`watermark`]: generators (bounded, monotonous, punctuated, dynamic, quantile, your own), idleness,
 //!   and how several become one: [`watermark::WatermarkValve`] over the channels of an input,
-//!   [`watermark::WatermarkMerge`] over inputs, [`watermark::WatermarkMultiplexer`] over the splits of a
-//!   source, [`watermark::Alignment`] to hold the fast ones back.
+//!   [`watermark::WatermarkMerge`] over inputs, [`watermark::SplitWatermarks`] over the splits of a source,
+//!   which also holds the fast ones back.
 //! * [`TimerService`]: "call this key back then", in both domains.
 //! * [`window`]: what to compute ([`window::Aggregate`]), over which windows ([`window::WindowSpec`]), and
 //!   two ways to evaluate them: [`window::SharedWindows`] at a cost that does not grow with the number and

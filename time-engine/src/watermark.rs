@@ -7,6 +7,7 @@ mod generator;
 mod merge;
 mod multiplexer;
 mod quantile;
+mod splits;
 mod valve;
 
 pub use alignment::{Alignment, Pace};
@@ -18,6 +19,7 @@ pub use generator::{
 pub use merge::WatermarkMerge;
 pub use multiplexer::{Emission, WatermarkMultiplexer};
 pub use quantile::{QuantileOptions, QuantileWatermarks};
+pub use splits::SplitWatermarks;
 pub use valve::WatermarkValve;
 
 use crate::Timestamp;

@@ -24,11 +24,17 @@ pub(super) fn check(case: &Value) -> Result<Outcome, String> {
 }
 
 fn script(case: &Value) -> Result<&[Value], String> {
-    case["script"].as_array().map(Vec::as_slice).ok_or_else(|| "no script".to_owned())
+    case["script"]
+        .as_array()
+        .map(Vec::as_slice)
+        .ok_or_else(|| "no script".to_owned())
 }
 
 fn expected(case: &Value) -> Result<&[Value], String> {
-    case["output"].as_array().map(Vec::as_slice).ok_or_else(|| "no output".to_owned())
+    case["output"]
+        .as_array()
+        .map(Vec::as_slice)
+        .ok_or_else(|| "no output".to_owned())
 }
 
 fn compare(expected: &[Value], got: &[Value]) -> Vec<Difference> {
@@ -38,7 +44,11 @@ fn compare(expected: &[Value], got: &[Value]) -> Vec<Difference> {
         if e != g {
             let step = e.or(g).and_then(|v| v["step"].as_i64()).unwrap_or(i as i64);
             let text = |v: Option<&Value>| v.map_or("nothing".to_owned(), Value::to_string);
-            differences.push(Difference { step, expected: text(e), got: text(g) });
+            differences.push(Difference {
+                step,
+                expected: text(e),
+                got: text(g),
+            });
         }
     }
     differences
@@ -50,7 +60,9 @@ fn reason(step: &Value) -> Result<FailureReason, String> {
 }
 
 fn tolerable(config: &Value) -> Option<u32> {
-    config["tolerable_failures"].as_u64().and_then(|n| u32::try_from(n).ok())
+    config["tolerable_failures"]
+        .as_u64()
+        .and_then(|n| u32::try_from(n).ok())
 }
 
 fn failure_manager(config: &Value, script: &[Value]) -> Result<Vec<Value>, String> {
@@ -77,7 +89,11 @@ fn failure_reasons(table: &[Value]) -> Result<Vec<Value>, String> {
         let reason = reason(row)?;
         let mut counter = FailureCounter::new(Some(0));
         let fails = counter.on_failure(1, reason, false) == FailureVerdict::FailJob;
-        let output = if fails { json!([{"step": 0, "fail_job": true}]) } else { json!([]) };
+        let output = if fails {
+            json!([{"step": 0, "fail_job": true}])
+        } else {
+            json!([])
+        };
         got.push(json!({
             "reason": reason.name(),
             "pre_flight": reason.is_pre_flight(),

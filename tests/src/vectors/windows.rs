@@ -319,11 +319,12 @@ impl Evictable for WindowSpec<Collect<Item>> {
         Ok(match config["type"].as_str() {
             None => self,
             Some("count") => {
-                let n = usize::try_from(number(config, "n")?).map_err(|e| e.to_string())?;
+                // Flink's evictor of a negative count evicts everything, as that of 0.
+                let n = usize::try_from(number(config, "n")?).unwrap_or(0);
                 self.with_evictor(CountEvictor::new(n, at))
             }
             Some("time") => {
-                let size = duration(number(config, "size_ms")?).ok_or("a negative evictor")?;
+                let size = duration(number(config, "size_ms")?).unwrap_or_default();
                 self.with_evictor(TimeEvictor::new(size, at))
             }
             Some("delta") => {

@@ -278,7 +278,8 @@ impl<A: Aggregate> KeyedWindows for SharedWindows<A> {
             if !self.only_slices {
                 let done = self.place_apart(state, at, value, cx);
                 self.tidy(state);
-                self.want_calls(state, cx);
+                let due = self.next_due(state);
+                self.want_calls(state, due, cx);
                 done?;
             }
             if let Took::New(_) = self.add_to_slice(state, at, value) {
@@ -299,7 +300,8 @@ impl<A: Aggregate> KeyedWindows for SharedWindows<A> {
             done = self.place(state, at, value, cx);
         }
         self.tidy(state);
-        self.want_calls(state, cx);
+        let due = self.next_due(state);
+        self.want_calls(state, due, cx);
         done
     }
 
@@ -311,8 +313,11 @@ impl<A: Aggregate> KeyedWindows for SharedWindows<A> {
         cx: &mut C,
     ) {
         state.wake.fired(domain, at);
-        match domain {
-            TimeDomain::Processing => self.fire_panes(state, domain, at, cx),
+        let due = match domain {
+            TimeDomain::Processing => {
+                self.fire_panes(state, domain, at, cx);
+                self.next_due(state)
+            }
             TimeDomain::Event => {
                 let upto = match self.firing {
                     Firing::InTimeOrder => at,
@@ -327,10 +332,11 @@ impl<A: Aggregate> KeyedWindows for SharedWindows<A> {
                 }
                 // Nothing was due in between, so nothing becomes closed.
                 state.reached = state.reached.max(upto);
+                due
             }
-        }
+        };
         self.tidy(state);
-        self.want_calls(state, cx);
+        self.want_calls(state, due, cx);
     }
 
     fn is_empty(&self, state: &Self::State) -> bool {

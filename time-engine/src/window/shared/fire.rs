@@ -243,12 +243,14 @@ impl<A: Aggregate> SharedWindows<A> {
         }
     }
 
+    /// Asks to be called when the next thing is due: in event time at `due`.
     pub(super) fn want_calls<C: WindowContext<A::Acc>>(
         &self,
         state: &mut SharedState<A::Acc>,
+        due: Option<i64>,
         cx: &mut C,
     ) {
-        let due = self.next_due(state).map(Timestamp::from_millis);
+        let due = due.map(Timestamp::from_millis);
         state.wake.want(TimeDomain::Event, due, cx);
         let panes = state.rest.iter().flat_map(|rest| &rest.panes);
         let due = panes
