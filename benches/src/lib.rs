@@ -1,1 +1,4 @@
 //! Workloads shared by the benchmarks.
+
+#[cfg(feature = "fjall")]
+pub mod fjall_backend;

@@ -2,6 +2,7 @@
 //!
 //! Exit codes are stable: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 timed out.
 
+mod bench;
 mod output;
 mod profile;
 mod recommend;
@@ -57,6 +58,7 @@ enum Command {
     Subscribe(subscribe::Args),
     Recommend(recommend::Args),
     Profile(profile::Args),
+    Bench(bench::Args),
 }
 
 /// Runs the command that the process was started with.
@@ -65,6 +67,7 @@ pub fn run() -> ExitCode {
         Command::Subscribe(args) => subscribe::run(args),
         Command::Recommend(args) => recommend::run(args),
         Command::Profile(args) => profile::run(args),
+        Command::Bench(args) => bench::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

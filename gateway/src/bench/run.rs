@@ -1,0 +1,395 @@
+//! The passes over one backend.
+
+use super::{
+    checkpoints::Checkpoints,
+    config::{BackendName, Config},
+    histogram::Histogram,
+    ids::{Ids, Random},
+    payload::{Boxed, Inline, Payload},
+    process,
+    report::{BackendReport, Checkpoint, Latency, Moment},
+    subject::{Plain, SCANNED, Stored, Subject, store_options},
+};
+use state_backend::{PumpStatus, SnapshotKind};
+use std::{hint::black_box, path::Path, time::Duration};
+use time_engine::{Clock, SystemClock};
+
+/// Operations between two slices of background work, as a shard works through a batch of events.
+const BATCH: u64 = 256;
+
+/// Points of the timeline.
+const MOMENTS: u64 = 120;
+
+/// Why a run came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("the store failed: {}", chain(.0))]
+    State(#[from] state_backend::Error),
+    #[error("a checkpoint failed: {}", chain(.0))]
+    Checkpoint(#[from] checkpoint_store::Error),
+    #[error("cannot use {0}: {1}")]
+    Dir(String, std::io::Error),
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {}", chain(source)),
+        None => error.to_string(),
+    }
+}
+
+/// Told of each pass and of the operations done in it.
+pub(crate) trait Progress {
+    fn pass(&mut self, name: &'static str, ops: u64);
+    fn done(&mut self, ops: u64);
+}
+
+/// Measures one backend in this process, with its files in `dir`.
+pub(crate) fn run(
+    config: &Config,
+    backend: BackendName,
+    dir: &Path,
+    progress: &mut dyn Progress,
+) -> Result<BackendReport, Error> {
+    match config.value_size {
+        8 => run_as::<Inline<8>>(config, backend, dir, progress),
+        16 => run_as::<Inline<16>>(config, backend, dir, progress),
+        32 => run_as::<Inline<32>>(config, backend, dir, progress),
+        64 => run_as::<Inline<64>>(config, backend, dir, progress),
+        100 => run_as::<Inline<100>>(config, backend, dir, progress),
+        128 => run_as::<Inline<128>>(config, backend, dir, progress),
+        256 => run_as::<Inline<256>>(config, backend, dir, progress),
+        _ => run_as::<Boxed>(config, backend, dir, progress),
+    }
+}
+
+fn run_as<P: Payload>(
+    config: &Config,
+    backend: BackendName,
+    dir: &Path,
+    progress: &mut dyn Progress,
+) -> Result<BackendReport, Error> {
+    let made = |dir: &Path| {
+        std::fs::create_dir_all(dir).map_err(|e| Error::Dir(dir.display().to_string(), e))
+    };
+    let (local, chain, second) = (
+        dir.join("local"),
+        dir.join("checkpoints"),
+        dir.join("restored"),
+    );
+    for dir in [&local, &chain, &second] {
+        made(dir)?;
+    }
+    let size = config.value_size;
+    // Drawn before memory is measured: the same for all.
+    let ids = Ids::new(config, config.ops, 1);
+    let before = process::memory();
+    let mut subject: Box<dyn Subject> = match store_options(backend, &local, config.budget_bytes) {
+        None => Box::new(Plain::<P>::new(size)),
+        Some(options) => Box::new(Stored::<P>::open(options, size)?),
+    };
+    let mut passes = Passes {
+        config,
+        subject: &mut *subject,
+        clock: SystemClock::new(),
+        ids,
+        progress,
+        chunks: Vec::new(),
+    };
+    let load_per_s = passes.load()?;
+    let ops = (config.ops / 4).max(1);
+    let read_per_s = passes.each("read", ops, |subject, id| {
+        black_box(subject.read(id)?);
+        Ok(())
+    })?;
+    let update_per_s = passes.each("update", ops, |subject, id| subject.update(id))?;
+    let maps = maps(config);
+    let scans = (config.ops / u64::from(SCANNED)).max(1);
+    let scan_per_s = passes.each("scan", scans, |subject, id| {
+        black_box(subject.scan(id % maps)?);
+        Ok(())
+    })?;
+    let mut checkpoints = match (backend, config.checkpoint_every) {
+        (BackendName::HashTable, _) | (_, None) => None,
+        (_, Some(every)) => Some((Checkpoints::open(&chain)?, every)),
+    };
+    let mut taken = Vec::new();
+    if let Some((checkpoints, _)) = &mut checkpoints {
+        // The base. Its size is that of all state: the deltas are what is of interest.
+        passes.checkpoint_now(checkpoints)?;
+    }
+    let (mix_per_s, timeline) = passes.mix(checkpoints.as_mut(), &mut taken)?;
+    let latency = passes.latencies(checkpoints.as_mut())?;
+    let after = process::memory();
+    let stats = subject.stats().backend;
+    drop(subject);
+    let mut restore_s = None;
+    if let Some((checkpoints, _)) = &mut checkpoints
+        && let Some(manifest) = checkpoints.finish()?
+        && let Some(options) = store_options(backend, &second, config.budget_bytes)
+    {
+        progress.pass("restore", 1);
+        let mut fresh = Stored::<P>::open(options, size)?;
+        let clock = SystemClock::new();
+        if let Some(store) = fresh.store() {
+            checkpoints.restore(&manifest, store)?;
+        }
+        restore_s = Some(clock.elapsed().as_secs_f64());
+        progress.done(1);
+    }
+    Ok(BackendReport {
+        backend,
+        load_per_s,
+        read_per_s,
+        update_per_s,
+        scan_per_s,
+        mix_per_s,
+        latency,
+        checkpoints: taken,
+        restore_s,
+        memory_bytes: before.zip(after).map(|(b, a)| a.0.saturating_sub(b.0)),
+        peak_memory_bytes: before.zip(after).map(|(b, a)| a.1.saturating_sub(b.0)),
+        disk_bytes: stats.disk_bytes,
+        write_amplification: (stats.written_bytes > 0 && stats.accepted_bytes > 0)
+            .then(|| stats.written_bytes as f64 / stats.accepted_bytes as f64),
+        timeline,
+    })
+}
+
+/// One map in a thousand keys.
+fn maps(config: &Config) -> u64 {
+    (config.keys / 1000).max(1)
+}
+
+struct Passes<'a> {
+    config: &'a Config,
+    subject: &'a mut dyn Subject,
+    clock: SystemClock,
+    ids: Ids,
+    progress: &'a mut dyn Progress,
+    chunks: Vec<state_backend::DeltaChunk>,
+}
+
+impl Passes<'_> {
+    fn load(&mut self) -> Result<f64, Error> {
+        let (keys, maps) = (self.config.keys, maps(self.config));
+        self.progress.pass("load", keys);
+        let from = self.clock.elapsed();
+        for first in (0..keys).step_by(BATCH as usize) {
+            let last = (first + BATCH).min(keys);
+            for id in first..last {
+                self.subject.put(id)?;
+            }
+            self.subject.between(&mut self.chunks)?;
+            self.progress.done(last - first);
+        }
+        let per_s = self.rate(keys, from);
+        for id in 0..maps {
+            self.subject.put_map(id)?;
+            self.subject.between(&mut self.chunks)?;
+        }
+        Ok(per_s)
+    }
+
+    fn rate(&self, ops: u64, from: Duration) -> f64 {
+        ops as f64 / (self.clock.elapsed() - from).as_secs_f64().max(1e-9)
+    }
+
+    /// One kind of operation, without checkpoints.
+    fn each(
+        &mut self,
+        name: &'static str,
+        ops: u64,
+        work: impl Fn(&mut dyn Subject, u64) -> state_backend::Result<()>,
+    ) -> Result<f64, Error> {
+        self.progress.pass(name, ops);
+        let from = self.clock.elapsed();
+        for first in (0..ops).step_by(BATCH as usize) {
+            let count = BATCH.min(ops - first);
+            for _ in 0..count {
+                work(self.subject, self.ids.draw())?;
+            }
+            self.subject.between(&mut self.chunks)?;
+            self.progress.done(count);
+        }
+        Ok(self.rate(ops, from))
+    }
+
+    /// One operation of the mix.
+    #[inline]
+    fn mixed(&mut self, random: &mut Random, maps: u64) -> Result<(), Error> {
+        let id = self.ids.draw();
+        let mix = self.config.mix;
+        let share = random.below(100) as u8;
+        if share < mix.read {
+            black_box(self.subject.read(id)?);
+        } else if share < mix.read + mix.update {
+            self.subject.update(id)?;
+        } else {
+            black_box(self.subject.scan(id % maps)?);
+        }
+        Ok(())
+    }
+
+    /// The mix with checkpoints; the rate in all and in the course of time.
+    fn mix(
+        &mut self,
+        mut checkpoints: Option<&mut (Checkpoints, Duration)>,
+        taken: &mut Vec<Checkpoint>,
+    ) -> Result<(f64, Vec<Moment>), Error> {
+        let (ops, maps) = (self.config.ops, maps(self.config));
+        self.progress.pass("mix", ops);
+        let mut random = Random(7);
+        let mut timeline = Vec::new();
+        let from = self.clock.elapsed();
+        let mut due = checkpoints.as_ref().map(|(_, every)| from + *every);
+        let (mut marked_at, mut marked_ops) = (from, 0);
+        let mut done = 0;
+        while done < ops {
+            let count = BATCH.min(ops - done);
+            for _ in 0..count {
+                self.mixed(&mut random, maps)?;
+            }
+            done += count;
+            self.background(checkpoints.as_deref_mut(), &mut due, from, taken)?;
+            self.progress.done(count);
+            if done - marked_ops >= ops.div_ceil(MOMENTS) || done == ops {
+                let now = self.clock.elapsed();
+                timeline.push(Moment {
+                    at_s: (now - from).as_secs_f64(),
+                    ops_per_s: (done - marked_ops) as f64
+                        / (now - marked_at).as_secs_f64().max(1e-9),
+                });
+                (marked_at, marked_ops) = (now, done);
+            }
+        }
+        let per_s = self.rate(ops, from);
+        if let Some((checkpoints, _)) = checkpoints {
+            self.end_checkpoint(checkpoints, from, Some(taken))?;
+        }
+        Ok((per_s, timeline))
+    }
+
+    /// The mix again, a quarter as long, with every operation timed.
+    fn latencies(
+        &mut self,
+        mut checkpoints: Option<&mut (Checkpoints, Duration)>,
+    ) -> Result<Latency, Error> {
+        let (ops, maps) = ((self.config.ops / 4).max(1), maps(self.config));
+        self.progress.pass("latency", ops);
+        let mut random = Random(11);
+        let mut histogram = Histogram::default();
+        let from = self.clock.elapsed();
+        let mut due = checkpoints.as_ref().map(|(_, every)| from + *every);
+        let mut last = from;
+        for done in 1..=ops {
+            self.mixed(&mut random, maps)?;
+            if done % BATCH == 0 {
+                self.background(checkpoints.as_deref_mut(), &mut due, from, &mut Vec::new())?;
+                self.progress.done(BATCH);
+            }
+            let now = self.clock.elapsed();
+            histogram.record(now - last);
+            last = now;
+        }
+        if let Some((checkpoints, _)) = checkpoints {
+            self.end_checkpoint(checkpoints, from, None)?;
+        }
+        Ok(Latency {
+            p50_us: histogram.quantile_us(0.5),
+            p90_us: histogram.quantile_us(0.9),
+            p99_us: histogram.quantile_us(0.99),
+            p999_us: histogram.quantile_us(0.999),
+            p9999_us: histogram.quantile_us(0.9999),
+            max_us: histogram.max_us(),
+        })
+    }
+
+    /// What a shard does between two batches: pump, hand chunks on, begin and end checkpoints.
+    fn background(
+        &mut self,
+        checkpoints: Option<&mut (Checkpoints, Duration)>,
+        due: &mut Option<Duration>,
+        from: Duration,
+        taken: &mut Vec<Checkpoint>,
+    ) -> Result<(), Error> {
+        let Some((checkpoints, every)) = checkpoints else {
+            self.subject.between(&mut self.chunks)?;
+            return Ok(());
+        };
+        let now = self.clock.elapsed();
+        if due.is_some_and(|due| now >= due) && !checkpoints.is_running() {
+            *due = Some(now + *every);
+            self.begin(checkpoints, now - from)?;
+        }
+        self.slice(checkpoints, from, taken)?;
+        Ok(())
+    }
+
+    fn begin(&mut self, checkpoints: &mut Checkpoints, now: Duration) -> Result<(), Error> {
+        let Some(store) = self.subject.store() else {
+            return Ok(());
+        };
+        let id = checkpoints.begin(store.catalog(), now);
+        let began = self.clock.elapsed();
+        self.subject.begin_checkpoint(id, SnapshotKind::Delta)?;
+        checkpoints.stalled(self.clock.elapsed() - began);
+        Ok(())
+    }
+
+    /// One slice of background work. What the writer does not take yet is not added to.
+    fn slice(
+        &mut self,
+        checkpoints: &mut Checkpoints,
+        from: Duration,
+        taken: &mut Vec<Checkpoint>,
+    ) -> Result<(), Error> {
+        let began = self.clock.elapsed();
+        if checkpoints.hand_over() {
+            let status = self.subject.between(&mut self.chunks)?;
+            checkpoints.add(&mut self.chunks);
+            if matches!(status, PumpStatus::SnapshotDone(_)) {
+                checkpoints.end();
+            }
+            checkpoints.hand_over();
+        }
+        let now = self.clock.elapsed();
+        checkpoints.stalled(now - began);
+        if let Some((id, checkpoint)) = checkpoints.published(now - from) {
+            taken.push(checkpoint);
+            if let Some(store) = self.subject.store() {
+                store.acknowledge(id)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn checkpoint_now(&mut self, checkpoints: &mut Checkpoints) -> Result<(), Error> {
+        self.progress.pass("first checkpoint", 1);
+        let from = self.clock.elapsed();
+        self.begin(checkpoints, Duration::ZERO)?;
+        self.end_checkpoint(checkpoints, from, None)?;
+        self.progress.done(1);
+        Ok(())
+    }
+
+    /// Works on until the running checkpoint is published.
+    fn end_checkpoint(
+        &mut self,
+        checkpoints: &mut Checkpoints,
+        from: Duration,
+        taken: Option<&mut Vec<Checkpoint>>,
+    ) -> Result<(), Error> {
+        let mut unused = Vec::new();
+        let taken = taken.unwrap_or(&mut unused);
+        while checkpoints.is_running() {
+            self.slice(checkpoints, from, taken)?;
+            if checkpoints.has_failed() {
+                checkpoints.finish()?;
+                break;
+            }
+            std::thread::yield_now();
+        }
+        Ok(())
+    }
+}
