@@ -431,6 +431,40 @@ mod fs {
         }
     }
 
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+        /// Whatever stands in the files: an error or a log that can be used, never a panic.
+        #[test]
+        fn any_bytes_are_refused_or_cut_off(
+            garbage in proptest::collection::vec(proptest::num::u8::ANY, 0..200),
+            at in 0usize..3000,
+            replace in proptest::bool::ANY,
+            mark in proptest::option::of(proptest::collection::vec(proptest::num::u8::ANY, 0..20)),
+        ) {
+            let (fs, _, _) = written();
+            let log = fs.paths().into_iter().find(|path| !path.ends_with("SYNCED")).unwrap();
+            let mut bytes = fs.contents(&log).unwrap();
+            let at = at.min(bytes.len());
+            if replace {
+                bytes.truncate(at);
+                bytes.extend(garbage);
+            } else {
+                bytes.splice(at..at, garbage);
+            }
+            fs.damage(&log, bytes);
+            if let Some(mark) = mark {
+                fs.damage(Path::new("/state/SYNCED"), mark);
+            }
+            let found = fs.after_crash(Unsynced::Kept);
+            if let Ok(mut backend) = open_fs(&found, SyncPolicy::OnFlush) {
+                Op::Apply(vec![(1, vec![0, 0], Some(vec![1]))]).run(&mut backend).unwrap();
+                backend.flush(Durability::Synced).unwrap();
+                rows_of(&backend).unwrap();
+            }
+        }
+    }
+
     #[test]
     fn damage_under_an_open_log_is_named() {
         let (fs, rows, _) = written();
