@@ -8,12 +8,16 @@ mod conformance;
 mod crash;
 #[path = "it/damage.rs"]
 mod damage;
+#[path = "it/fixtures.rs"]
+mod fixtures;
 #[path = "it/history.rs"]
 mod history;
 #[path = "it/job.rs"]
 mod job;
 #[path = "it/life.rs"]
 mod life;
+#[path = "it/python.rs"]
+mod python;
 #[path = "it/state_store.rs"]
 mod state_store;
 #[path = "it/typed.rs"]
