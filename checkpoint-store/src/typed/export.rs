@@ -17,6 +17,15 @@ use std::sync::Arc;
 const BATCH_ROWS: usize = 8192;
 const BATCH_BYTES: usize = 8 << 20;
 
+/// What the value column of an export holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ValueColumn {
+    /// The bytes as they are.
+    Bytes,
+    /// What they mean, where the type has a known shape; else the bytes.
+    Typed,
+}
+
 /// What an export wrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Exported {
@@ -29,8 +38,8 @@ pub struct Exported {
 impl CheckpointStore {
     /// Writes one state as a Parquet file for queries: `key_group`, `key` (the bytes), `key_text`
     /// (what they say, see [`key_text`](crate::key_text)), `written_ms` (for a state with a time to
-    /// live), and `value`: a struct for a struct, a map for a map, and the bytes for a type without a
-    /// known shape. Rows are in order of key group and key. Memory: about 20 MiB.
+    /// live and a known shape), and `value`: the bytes, or with [`ValueColumn::Typed`] a struct for
+    /// a struct and a map for a map. Rows are in order of key group and key. Memory: about 20 MiB.
     ///
     /// # Errors
     /// As of [`restore`](Self::restore); [`Error::NotFound`] when the checkpoint does not have the
@@ -40,12 +49,16 @@ impl CheckpointStore {
         manifest: &Manifest,
         operator: &OperatorUid,
         state: &str,
+        column: ValueColumn,
         out: impl Write + Send,
     ) -> Result<Exported> {
         let snapshot = manifest.operator(operator).ok_or_else(|| Error::NotFound {
             location: format!("operator {operator} of checkpoint {}", manifest.id),
         })?;
-        let decoder = snapshot.catalog.get(state).and_then(StateDecoder::of);
+        let decoder = match column {
+            ValueColumn::Bytes => None,
+            ValueColumn::Typed => snapshot.catalog.get(state).and_then(StateDecoder::of),
+        };
         let max = state_backend::MaxParallelism::new(snapshot.max_parallelism)?;
         let mut table = Table::new(decoder);
         let properties = WriterProperties::builder()

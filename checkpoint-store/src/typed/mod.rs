@@ -10,7 +10,7 @@ mod value;
 use arrow_array::ArrayRef;
 use arrow_schema::{ArrowError, DataType};
 use column::Column;
-pub use export::Exported;
+pub use export::{Exported, ValueColumn};
 use serde_json::{Value as Json, json};
 use state_backend::{Shape, StateEntry, StateKind};
 use value::Value;

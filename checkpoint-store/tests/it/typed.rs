@@ -4,7 +4,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type, UInt64Type};
 use checkpoint_store::{
     BlobPath, CheckpointStore, ManifestDraft, MemoryBlobs, OperatorUid, OperatorUpdate,
-    SavepointWriter, StateDecoder, WriteKind, key_text,
+    SavepointWriter, StateDecoder, ValueColumn, WriteKind, key_text,
 };
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::{Deserialize, Serialize};
@@ -108,6 +108,18 @@ fn checkpointed() -> (CheckpointStore, OperatorUid) {
     (store, uid)
 }
 
+/// Writes a typed Parquet file for each state.
+pub(crate) fn export_all(dir: &std::path::Path) {
+    let (store, uid) = checkpointed();
+    let manifest = store.latest().unwrap().manifest.unwrap();
+    for state in ["profile", "tier", "recent", "ratings"] {
+        let file = std::fs::File::create(dir.join(format!("{state}.parquet"))).unwrap();
+        store
+            .export_state(&manifest, &uid, state, ValueColumn::Typed, file)
+            .unwrap();
+    }
+}
+
 #[test]
 fn rows_are_json_by_their_shape_alone() {
     let (store, uid) = checkpointed();
@@ -193,7 +205,7 @@ fn states_are_exported_as_columns() {
     for state in ["profile", "tier", "recent", "ratings"] {
         let mut file = Vec::new();
         let exported = store
-            .export_state(&manifest, &uid, state, &mut file)
+            .export_state(&manifest, &uid, state, ValueColumn::Typed, &mut file)
             .unwrap();
         assert_eq!((exported.rows, exported.unreadable), (8, 0), "{state}");
         let reader = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(file)).unwrap();

@@ -3,6 +3,7 @@
 //! Exit codes are stable: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 timed out.
 
 mod bench;
+mod checkpoint;
 mod output;
 mod profile;
 mod recommend;
@@ -59,6 +60,8 @@ enum Command {
     Recommend(recommend::Args),
     Profile(profile::Args),
     Bench(bench::Args),
+    Checkpoint(checkpoint::CheckpointArgs),
+    Savepoint(checkpoint::SavepointArgs),
 }
 
 /// Runs the command that the process was started with.
@@ -68,6 +71,8 @@ pub fn run() -> ExitCode {
         Command::Recommend(args) => recommend::run(args),
         Command::Profile(args) => profile::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Checkpoint(args) => checkpoint::run(args),
+        Command::Savepoint(args) => checkpoint::run_savepoint(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
