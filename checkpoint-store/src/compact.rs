@@ -11,6 +11,7 @@ use crate::shard::store_file;
 use crate::store::CheckpointStore;
 use crate::typed::StateDecoder;
 use state_backend::KeyGroupRange;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Files that take the place of others: the result of a compaction, to be handed to the next
 /// checkpoint with [`ManifestDraft::with_compaction`](crate::ManifestDraft::with_compaction).
@@ -61,6 +62,16 @@ impl Compaction {
 }
 
 impl Manifest {
+    /// Whether some chain is longer than the policy allows.
+    pub fn needs_compaction(&self, policy: &CompactionPolicy) -> bool {
+        self.operators.iter().any(|operator| {
+            states_of(operator).into_iter().any(|state| {
+                let files: Vec<&FileRef> = files_of(operator, state).collect();
+                protocol::plan_compaction(&files, policy).is_some()
+            })
+        })
+    }
+
     /// Replaces the inputs of a compaction by its outputs, for each state whose chain still has
     /// all of them: after a restore of an older checkpoint, or a full write of some key groups, it
     /// does not, and keeps what it has. Returns for how many states it did.
@@ -105,6 +116,16 @@ impl CheckpointStore {
         manifest: &Manifest,
         policy: &CompactionPolicy,
     ) -> Result<Option<Compaction>> {
+        self.compact_until(manifest, policy, &AtomicBool::new(false))
+    }
+
+    /// The same; gives up, with nothing, once `stop` is set.
+    pub(crate) fn compact_until(
+        &self,
+        manifest: &Manifest,
+        policy: &CompactionPolicy,
+        stop: &AtomicBool,
+    ) -> Result<Option<Compaction>> {
         let mut planned = Vec::new();
         for operator in &manifest.operators {
             for state in states_of(operator) {
@@ -137,7 +158,11 @@ impl CheckpointStore {
                 base: &BlobPath::root(),
                 dir: &dir.join(operator.uid.as_str()),
                 decoder: None,
+                stop,
             })?;
+            if stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
             states.push(CompactedState {
                 operator: operator.uid.clone(),
                 state: state.to_owned(),
@@ -160,6 +185,7 @@ impl CheckpointStore {
             base,
             dir,
             decoder,
+            stop,
         } = job;
         let ranges = || inputs.iter().map(|file| file.groups);
         let (Some(start), Some(end), Some(checkpoint)) = (
@@ -186,7 +212,12 @@ impl CheckpointStore {
             FileWriter::new(path, operator, state, checkpoint, limits, decoder.cloned())
         };
         let mut output = open(0)?;
+        let mut count = 0_u32;
         while let Some(row) = rows.next()? {
+            count = count.wrapping_add(1);
+            if count.is_multiple_of(4096) && stop.load(Ordering::Relaxed) {
+                break;
+            }
             if row.value.is_none() && deletions == Deletions::Drop {
                 continue;
             }
@@ -220,6 +251,8 @@ pub(crate) struct MergeJob<'a> {
     pub(crate) dir: &'a BlobPath,
     /// For files with a typed column.
     pub(crate) decoder: Option<&'a StateDecoder>,
+    /// Ends the merge early, with half a result.
+    pub(crate) stop: &'a AtomicBool,
 }
 
 /// What becomes of deletions in a merge.

@@ -39,7 +39,7 @@
 //!
 //! # What it is not
 //! It takes no snapshot of anything: a state store (`state-backend`), or the application, says
-//! what changed. It starts no threads and reads no clock. It is no general table format: one
+//! what changed. It reads no clock, and starts no thread but a [`Compactor`]'s. It is no general table format: one
 //! writer at a time, which is enforced.
 //!
 //! # Features
@@ -52,6 +52,7 @@
 pub mod blob;
 mod checksum;
 mod compact;
+mod compactor;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod draft;
@@ -60,6 +61,7 @@ mod error;
 pub mod fault;
 mod gc;
 mod ids;
+mod inspect;
 mod manifest;
 mod merge;
 mod parquet;
@@ -74,10 +76,14 @@ mod typed;
 pub use blob::{BlobInfo, BlobStore, LocalBlobs, MemoryBlobs, PutMode, PutOutcome};
 pub use checksum::Crc32;
 pub use compact::Compaction;
+pub use compactor::Compactor;
 pub use draft::{ManifestDraft, OperatorUpdate, ShardFiles, WriteKind};
 pub use error::{Error, Result, Retry, Source};
 pub use gc::{GcMode, GcReport};
 pub use ids::{BlobPath, CheckpointId, OperatorUid, WriterEpoch};
+pub use inspect::{
+    ExpectedOperator, Finding, Severity, StateDiff, StateSummary, check_restore, diff,
+};
 pub use manifest::{
     CheckpointStats, FORMAT_VERSION, FileRef, Item, Manifest, ManifestKind, OperatorSnapshot,
     OperatorStateEntry, SplitPosition, SubtaskSnapshot,
@@ -90,4 +96,4 @@ pub use shard::ShardWriter;
 pub use store::{
     CheckpointStore, CommitOutcome, Latest, Listed, Location, Published, StoreOptions,
 };
-pub use typed::{Exported, StateDecoder, key_text};
+pub use typed::{Exported, StateDecoder, ValueColumn, key_text};

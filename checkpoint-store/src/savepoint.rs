@@ -13,6 +13,7 @@ use crate::store::{CheckpointStore, StoreOptions};
 use crate::typed::StateDecoder;
 use state_backend::KeyGroupRange;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// Where the data of a savepoint lies, below its directory.
 const DATA: &str = "data";
@@ -137,6 +138,7 @@ impl CheckpointStore {
                     base: &savepoint.dir,
                     dir: &BlobPath::root().join(DATA).join(operator.uid.as_str()),
                     decoder: decoder.as_ref(),
+                    stop: &AtomicBool::new(false),
                 })?);
             }
             chain.sort_by_key(|file| file.checkpoint);

@@ -421,6 +421,29 @@ impl CheckpointStore {
         Ok(self.decode_twice(&path, &document)?.based_at(base))
     }
 
+    /// Removes all checkpoints, for a job that is cancelled for good: manifests first. Savepoints
+    /// and claims stay.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`], [`Error::Blob`]; calling it again goes on.
+    pub fn delete_checkpoints(&self) -> Result<()> {
+        self.writer()?;
+        let listing = self.listing()?;
+        let is_manifest =
+            |blob: &&BlobInfo| matches!(protocol::role(&blob.path), protocol::Role::Manifest(_));
+        for blob in listing.iter().filter(is_manifest) {
+            self.blobs.delete(&blob.path)?;
+        }
+        for blob in &listing {
+            if let protocol::Role::Data(_) | protocol::Role::Compacted { .. } =
+                protocol::role(&blob.path)
+            {
+                self.blobs.delete(&blob.path)?;
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) fn listing(&self) -> Result<Vec<BlobInfo>> {
         self.blobs.list(&BlobPath::root())
     }

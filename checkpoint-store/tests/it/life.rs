@@ -447,3 +447,123 @@ fn record_batches_go_in_and_come_out() {
     let files = writer.finish().unwrap();
     assert_eq!(files.rows(), 39);
 }
+
+#[test]
+fn two_checkpoints_are_compared_entry_by_entry() {
+    let blobs = memory();
+    let mut job = job_with_history(&blobs, 3);
+    let before = job.previous.clone().unwrap();
+    job.set(key("count", 10), b"other".to_vec());
+    // Written again with the same value, and deleted although it was not there.
+    job.set(key("count", 11), job.model[&key("count", 11)].clone());
+    job.delete(key("count", 30_000));
+    job.delete(key("count", 12));
+    job.set(key("new", 1), b"new".to_vec());
+    job.checkpoint().unwrap();
+    let after = job.previous.as_ref().unwrap();
+    let found = diff((&job.store, &before), (&job.store, after)).unwrap();
+    let of = |state: &str| {
+        let diff = found.iter().find(|diff| diff.state == state).unwrap();
+        (diff.added, diff.changed, diff.removed, diff.unchanged)
+    };
+    assert_eq!(of("count"), (0, 1, 1, 37));
+    assert_eq!(of("last"), (0, 0, 0, 3));
+    assert_eq!(of("new"), (1, 0, 0, 0));
+    let same = diff((&job.store, after), (&job.store, after)).unwrap();
+    assert!(
+        same.iter()
+            .all(|diff| diff.added + diff.changed + diff.removed == 0)
+    );
+    let summary = after.summary();
+    let count = summary
+        .iter()
+        .find(|summary| summary.state == "count")
+        .unwrap();
+    assert_eq!((count.layers, count.deletions > 0), (4, true));
+}
+
+#[test]
+fn a_restore_is_checked_before_anything_is_stopped() {
+    let blobs = memory();
+    let job = job_with_history(&blobs, 1);
+    let manifest = job.previous.as_ref().unwrap();
+    let expected = |uid: &str, parallelism, max_parallelism| ExpectedOperator {
+        uid: OperatorUid::new(uid).unwrap(),
+        parallelism,
+        max_parallelism,
+        catalog: None,
+    };
+    let worst = |job: &[ExpectedOperator]| {
+        check_restore(manifest, job)
+            .into_iter()
+            .map(|finding| finding.severity)
+            .max()
+    };
+    assert_eq!(worst(&[expected("profiles", 2, GROUPS)]), None);
+    assert_eq!(
+        worst(&[expected("profiles", 3, GROUPS)]),
+        Some(Severity::Info)
+    );
+    assert_eq!(
+        worst(&[expected("other", 2, GROUPS)]),
+        Some(Severity::Warning)
+    );
+    assert_eq!(
+        worst(&[expected("profiles", 2, 128)]),
+        Some(Severity::Error)
+    );
+    assert_eq!(
+        worst(&[expected("profiles", 99, GROUPS)]),
+        Some(Severity::Error)
+    );
+}
+
+#[test]
+fn a_compactor_keeps_the_chain_short_beside_the_job() {
+    let blobs = memory();
+    let mut job = Job::start(Arc::clone(&blobs), 2).unwrap();
+    let policy = CompactionPolicy::default().with_max_layers(4);
+    let mut compactor = Compactor::new(job.store.clone(), policy);
+    let mut longest = 0;
+    for round in 0..60_u16 {
+        job.set(key("count", round), vec![1; 100]);
+        job.delete(key("count", round / 2));
+        // A result may be ready at any time after it was begun; the test waits for it.
+        for _ in 0..10_000 {
+            job.compaction = compactor.result().cloned();
+            if job.compaction.is_some() {
+                break;
+            }
+            std::thread::yield_now();
+        }
+        if round % 7 == 3 {
+            // A checkpoint that fails does not lose the result.
+            let (id, _) = job.write(WriteKind::Delta).unwrap();
+            job.store.abandon(id).unwrap();
+        }
+        job.checkpoint().unwrap();
+        let manifest = job.previous.clone().unwrap();
+        longest = longest.max(
+            manifest
+                .summary()
+                .iter()
+                .map(|state| state.layers)
+                .max()
+                .unwrap_or(0),
+        );
+        compactor.committed(&Arc::new(manifest));
+        job.store
+            .collect_garbage(&Retention::newest(2), GcMode::Delete)
+            .unwrap();
+    }
+    // The limit, and what was committed while the compaction ran.
+    assert!(longest < 30, "{longest} layers");
+    drop(compactor);
+    assert_eq!(Job::start(Arc::clone(&blobs), 1).unwrap().model, job.model);
+    job.store.delete_checkpoints().unwrap();
+    assert!(
+        paths(&blobs)
+            .iter()
+            .all(|path| path.starts_with("writers/"))
+    );
+}

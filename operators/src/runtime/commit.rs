@@ -7,8 +7,8 @@ use crate::graph::Graph;
 use crate::operator_state::saved;
 use crate::source::{Split, to_position};
 use checkpoint_store::{
-    CheckpointId, CheckpointStore, Location, Manifest, ManifestDraft, OperatorUid, OperatorUpdate,
-    SavepointWriter,
+    CheckpointId, CheckpointStore, Compaction, Location, Manifest, ManifestDraft, OperatorUid,
+    OperatorUpdate, SavepointWriter,
 };
 use state_backend::StateCatalog;
 use std::collections::BTreeMap;
@@ -28,6 +28,7 @@ pub(crate) fn commit(
     pending: &Pending,
     previous: Option<&Manifest>,
     savepoint: Option<(&SavepointWriter, &str)>,
+    compaction: Option<&Compaction>,
     config: &JobConfig,
     took_ms: u64,
 ) -> Result<Committed> {
@@ -41,6 +42,9 @@ pub(crate) fn commit(
     let mut draft = ManifestDraft::new(id, created_ms, previous)
         .with_property("job", config.name.clone())
         .with_timings(took_ms, phases(pending));
+    if let (Some(compaction), None) = (compaction, savepoint) {
+        draft = draft.with_compaction(compaction);
+    }
     for (uid, parts) in by_operator {
         let positions: Vec<_> = parts
             .iter()
@@ -207,14 +211,7 @@ pub(crate) fn collect_garbage(checkpoint: &CheckpointConfig) {
 
 /// Deletes every checkpoint of a cancelled job.
 pub(crate) fn delete_all(store: &CheckpointStore) {
-    let delete = || -> Result<(), checkpoint_store::Error> {
-        let all = checkpoint_store::BlobPath::new("checkpoints")?;
-        for blob in store.blobs().list(&all)? {
-            store.blobs().delete(&blob.path)?;
-        }
-        Ok(())
-    };
-    if let Err(error) = delete() {
-        tracing::warn!(%error, "checkpoints could not be deleted");
+    if let Err(error) = store.delete_checkpoints() {
+        tracing::warn!(%error, "the checkpoints could not all be deleted");
     }
 }

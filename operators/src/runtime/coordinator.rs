@@ -21,7 +21,7 @@ use crate::graph::{Graph, lock};
 use crate::job::{CompletedCheckpoint, Request, Shared};
 use crate::restart::{RestartCounter, RestartDecision};
 use crate::status::JobState;
-use checkpoint_store::Manifest;
+use checkpoint_store::{CompactionPolicy, Compactor, Manifest};
 use state_backend::SnapshotKind;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -101,6 +101,10 @@ pub(crate) struct Coordinator<E> {
     first_start: bool,
     drain: Option<Wanted>,
     savepoints: Savepoints,
+    /// Shortens the chains of deltas, beside the job.
+    compactor: Option<Compactor>,
+    /// What the attempt under way restores from.
+    restoring: Option<Arc<Manifest>>,
     pub(crate) outcome: Option<Error>,
 }
 
@@ -150,6 +154,10 @@ impl<E: Executor> Coordinator<E> {
             first_start: true,
             drain: None,
             savepoints: Savepoints::default(),
+            compactor: config.checkpoint.as_ref().map(|checkpoint| {
+                Compactor::new(checkpoint.store.clone(), CompactionPolicy::default())
+            }),
+            restoring: None,
             outcome: None,
             shared,
             config,
@@ -345,6 +353,7 @@ impl<E: Executor> Coordinator<E> {
                 None,
             ),
         };
+        self.restoring = restore.clone();
         self.full = previous.is_none() && restore.is_some();
         self.previous = previous;
         if let Some(manifest) = &restore {
@@ -418,6 +427,7 @@ impl<E: Executor> Coordinator<E> {
         if matches!(self.phase, Phase::Done | Phase::Backoff(_)) {
             return;
         }
+        self.condemn(&error);
         let text = error.chain();
         tracing::error!(job = %self.config.name, attempt = self.attempt, error = %text, "the job failed");
         lock(&self.shared.status).failure = Some(text);
@@ -435,6 +445,19 @@ impl<E: Executor> Coordinator<E> {
                 self.outcome = Some(error);
                 self.finish(JobState::Failed);
             }
+        }
+    }
+
+    /// A checkpoint whose restore finds it damaged is not tried again: the next attempt takes the
+    /// one before it.
+    fn condemn(&self, error: &Error) {
+        if let (Some(checkpoint), Some(manifest), Error::Checkpoint(cause)) =
+            (&self.config.checkpoint, &self.restoring, error)
+            && matches!(self.phase, Phase::Starting)
+            && cause.is_corruption()
+            && let Err(error) = checkpoint.store.latest_before(manifest, cause)
+        {
+            tracing::warn!(checkpoint = %manifest.id, %error, "it could not be marked as damaged");
         }
     }
 
@@ -751,6 +774,7 @@ impl<E: Executor> Coordinator<E> {
             &pending,
             self.previous.as_deref(),
             savepoint.as_ref().zip(wanted.directory.as_deref()),
+            self.compactor.as_mut().and_then(Compactor::result),
             &self.config,
             took,
         );
@@ -789,6 +813,9 @@ impl<E: Executor> Coordinator<E> {
         if pending.purpose == SnapshotPurpose::Checkpoint {
             self.failures.on_complete(id);
             self.full = false;
+            if let Some(compactor) = &mut self.compactor {
+                compactor.committed(&manifest);
+            }
             self.previous = Some(Arc::clone(&manifest));
         }
         let older: Vec<u64> = self.under_way.range(..id).map(|(id, _)| *id).collect();
