@@ -4,9 +4,12 @@
 
 mod bench;
 mod checkpoint;
+mod demo;
 mod output;
 mod profile;
 mod recommend;
+mod replay;
+mod serve;
 mod subscribe;
 
 use clap::{Parser, Subcommand};
@@ -47,7 +50,8 @@ pub(crate) type CliResult = Result<(), CliError>;
 #[command(
     name = "weir",
     version,
-    about = "Behaviour events in over gRPC, live recommendations out"
+    about = "Behaviour events in over gRPC, live recommendations out",
+    after_help = "Try it: weir demo"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -56,6 +60,9 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Serve(serve::Args),
+    Demo(demo::Args),
+    Replay(replay::Args),
     Subscribe(subscribe::Args),
     Recommend(recommend::Args),
     Profile(profile::Args),
@@ -67,6 +74,9 @@ enum Command {
 /// Runs the command that the process was started with.
 pub fn run() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Serve(args) => serve::run(args),
+        Command::Demo(args) => demo::run(args),
+        Command::Replay(args) => replay::run(args),
         Command::Subscribe(args) => subscribe::run(args),
         Command::Recommend(args) => recommend::run(args),
         Command::Profile(args) => profile::run(args),

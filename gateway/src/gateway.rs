@@ -1,0 +1,122 @@
+//! What the services share.
+
+use crate::{
+    catalogue::ItemCatalogue,
+    config::Config,
+    convert,
+    dead_letters::DeadLetters,
+    error::{Error, Result},
+    hub::Hub,
+    job::Job,
+    log::{IngestLog, Request},
+    proto::log::{Entry, entry},
+};
+use recsys::CatalogueItem;
+use std::{sync::Arc, time::Duration};
+use time_engine::Clock;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// One gateway. Every field is a handle that many tasks use at once.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    pub(crate) config: Config,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// What `clock` showed at the start.
+    pub(crate) started: Duration,
+    pub(crate) log: IngestLog,
+    pub(crate) letters: DeadLetters,
+    pub(crate) catalogue: ItemCatalogue,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) job: Job,
+    /// Cancelled when nothing more is taken.
+    pub(crate) closing: CancellationToken,
+    /// The streams being served.
+    pub(crate) tasks: TaskTracker,
+}
+
+/// How often a wait for the job looks again.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
+
+impl Gateway {
+    /// Adds or replaces items; the log position behind them. They are durable when it returns.
+    ///
+    /// Into the log first, where the job learns of them in turn with the events. A crash in between
+    /// leaves the catalogue behind it, and nobody was told otherwise: they are sent again.
+    ///
+    /// # Errors
+    /// Those of the log, and [`Error::Io`].
+    pub(crate) async fn upsert_items(&self, items: Vec<CatalogueItem>) -> Result<u64> {
+        let slots = items
+            .iter()
+            .map(|item| {
+                let kind = Some(entry::Kind::Item(convert::item_to_proto(item)));
+                Some(Entry {
+                    kind,
+                    ..Entry::default()
+                })
+            })
+            .collect();
+        let request = Request {
+            slots,
+            ..Request::default()
+        };
+        let appended = self.log.append(request).await?;
+        let catalogue = self.catalogue.clone();
+        tokio::task::spawn_blocking(move || catalogue.upsert(items))
+            .await
+            .map_err(|_| Error::ShuttingDown)??;
+        Ok(appended.position)
+    }
+
+    /// Waits while the job is too far behind the log: the way in which a slow job slows its clients.
+    ///
+    /// # Errors
+    /// [`Error::ShuttingDown`].
+    pub(crate) async fn wait_for_job(&self) -> Result<()> {
+        loop {
+            if self.closing.is_cancelled() {
+                return Err(Error::ShuttingDown);
+            }
+            let lag = self.log.stats().end.saturating_sub(self.job.position());
+            if lag <= self.config.log.max_lag {
+                return Ok(());
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Waits until everything before `position` is in the lists.
+    ///
+    /// # Errors
+    /// [`Error::LogPosition`] for a position the log has not reached, [`Error::ShuttingDown`].
+    pub(crate) async fn lists_reach(&self, position: u64) -> Result<()> {
+        let stats = self.log.stats();
+        if position > stats.end {
+            return Err(Error::LogPosition {
+                requested: position,
+                first: stats.first,
+                end: stats.end,
+            });
+        }
+        while self.job.position() < position {
+            if self.closing.is_cancelled() {
+                return Err(Error::ShuttingDown);
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        Ok(())
+    }
+
+    /// Waits until everything before `position` is in all state. Costs a checkpoint: its barrier passes
+    /// every operator behind the events before it.
+    ///
+    /// # Errors
+    /// As for [`Gateway::lists_reach`], and those of the checkpoint.
+    pub(crate) async fn state_reaches(&self, position: u64) -> Result<()> {
+        if position > 0 {
+            self.lists_reach(position).await?;
+            self.job.checkpoint().await?;
+        }
+        Ok(())
+    }
+}

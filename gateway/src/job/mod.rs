@@ -1,0 +1,259 @@
+//! The stream job: the ingest log as its source, the operators, checkpoints, questions to it.
+
+mod input;
+mod profile;
+mod recommend;
+mod source;
+mod trim;
+
+use crate::{
+    catalogue::ItemCatalogue,
+    config::{Backend, Config},
+    data_dir::DataDir,
+    error::{Error, Result},
+    hub::Hub,
+    log::IngestLog,
+    proto::v1::{self, Update},
+};
+use checkpoint_store::{CheckpointStore, LocalBlobs, StoreOptions};
+use input::Input;
+use operators::{
+    CheckpointConfig, JobConfig, JobState, QueryHandle, RestartStrategy, RunningJob, StopMode,
+    StreamEnvironment, checkpoint::CheckpointState,
+};
+use profile::{ProfileOperator, ProfileQuery};
+use recommend::{ListQuery, RecommendOperator};
+use source::{LogSource, SOURCE};
+use state_backend::BackendConfig;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use time_engine::{Timestamp, watermark::BoundedOutOfOrderness};
+use trim::Trimmer;
+
+/// How much out of order events may come.
+const OUT_OF_ORDER: Duration = Duration::from_secs(10);
+
+/// The running job.
+#[derive(Debug)]
+pub(crate) struct Job {
+    running: Arc<RunningJob>,
+    profiles: QueryHandle<String, ProfileQuery, Option<v1::UserProfile>>,
+    lists: QueryHandle<(), ListQuery, Update>,
+    /// The position behind the last entry in the lists.
+    position: Arc<AtomicU64>,
+    trimmer: Arc<Trimmer>,
+}
+
+/// Figures of the job.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct JobFigures {
+    pub(crate) completed: u64,
+    pub(crate) failed: u64,
+    pub(crate) last_id: u64,
+    pub(crate) last_bytes: u64,
+    pub(crate) last_duration_ms: u64,
+    pub(crate) last_completed_ms: i64,
+    pub(crate) last_position: u64,
+    pub(crate) restarts: u32,
+    pub(crate) watermark_ms: Option<i64>,
+}
+
+impl Job {
+    /// Restores the newest complete checkpoint and starts. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`], [`Error::Job`].
+    pub(crate) fn start(
+        config: &Config,
+        dir: &DataDir,
+        log: &IngestLog,
+        catalogue: &ItemCatalogue,
+        hub: &Arc<Hub>,
+    ) -> Result<Self> {
+        let blobs = LocalBlobs::open(dir.checkpoints())?;
+        let store = CheckpointStore::open(Arc::new(blobs), StoreOptions::default())?;
+        let trimmer = Arc::new(Trimmer::new(log.clone(), config.checkpoint.retained));
+        let position = Arc::new(AtomicU64::new(0));
+
+        let environment = StreamEnvironment::new();
+        let entries = environment
+            .source(SOURCE, LogSource::new(log.clone(), Arc::clone(&position)))
+            .assign_timestamps(Input::timestamp, || {
+                BoundedOutOfOrderness::new(OUT_OF_ORDER)
+            })
+            .parallelism(1);
+        let (_, profiles) = entries
+            .clone()
+            .filter(|input| input.event().is_some())
+            .key_by(|input: &Input| input.user().to_owned())
+            .process_queryable("profile", ProfileOperator::default);
+        let (updates, lists) = {
+            let (catalogue, hub) = (catalogue.clone(), Arc::clone(hub));
+            let position = Arc::clone(&position);
+            entries
+                .key_by(|_: &Input| ())
+                .process_queryable("recommend", move || {
+                    RecommendOperator::new(
+                        catalogue.clone(),
+                        Arc::clone(&hub),
+                        Arc::clone(&position),
+                    )
+                })
+        };
+        let hub = Arc::clone(hub);
+        updates
+            .parallelism(1)
+            .for_each("subscribers", move |update| {
+                hub.publish(&update.value);
+                Ok(())
+            });
+
+        let checkpoints = CheckpointConfig::new(store)
+            .with_interval(config.checkpoint.interval)
+            .with_timeout(config.checkpoint.timeout)
+            .with_retained(config.checkpoint.retained)
+            // A full disk passes: the job goes on and the log keeps what no checkpoint has.
+            .with_tolerable_failures(None);
+        let shards = usize::from(config.state.parallelism);
+        let job = JobConfig::default()
+            .with_name("weir")
+            .with_parallelism(shards)
+            .with_backend(match config.backend {
+                Backend::Memory => BackendConfig::Memory,
+                Backend::Fs => BackendConfig::fs(dir.state().join("fs")),
+                Backend::Redb => BackendConfig::redb(dir.state().join("redb")),
+            })
+            // Half for the lists, which one shard holds, half for the profiles.
+            .with_memory_budget_bytes(config.state.memory_budget.0 / 2)
+            .with_checkpoints(checkpoints)
+            .with_restart(RestartStrategy::exponential())
+            .with_listener(Arc::clone(&trimmer) as Arc<dyn operators::CheckpointListener>);
+        let running = Arc::new(environment.execute(job)?);
+        Ok(Self {
+            running,
+            profiles,
+            lists,
+            position,
+            trimmer,
+        })
+    }
+
+    /// Blocks until the job has ended for good.
+    ///
+    /// # Errors
+    /// What made it fail.
+    pub(crate) fn waiter(&self) -> impl FnOnce() -> Result<()> + Send + 'static {
+        let running = Arc::clone(&self.running);
+        move || running.wait().map(|_| ()).map_err(Error::from)
+    }
+
+    /// Waits until state is restored and every operator runs.
+    ///
+    /// # Errors
+    /// [`Error::Job`] when it ended instead; [`Job::waiter`] says why.
+    pub(crate) async fn runs(&self) -> Result<()> {
+        loop {
+            let state = self.running.status().state;
+            if state == JobState::Running {
+                return Ok(());
+            }
+            if state.is_terminal() {
+                let ended = tokio::task::spawn_blocking(self.waiter()).await;
+                return Err(match ended {
+                    Ok(Err(error)) => error,
+                    _ => Error::Job(operators::Error::NotRunning),
+                });
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// The position behind the last entry that is in the lists.
+    pub(crate) fn position(&self) -> u64 {
+        self.position.load(Ordering::Acquire)
+    }
+
+    /// What is known of a user.
+    ///
+    /// # Errors
+    /// [`Error::Job`], as while it restarts.
+    pub(crate) async fn profile(
+        &self,
+        user: &str,
+        history: usize,
+    ) -> Result<Option<v1::UserProfile>> {
+        let query = ProfileQuery { history };
+        Ok(self.profiles.query(&user.to_owned(), query).await?)
+    }
+
+    /// The present list of a user.
+    ///
+    /// # Errors
+    /// [`Error::Job`], as while it restarts.
+    pub(crate) async fn list(&self, user: &str, k: usize) -> Result<Update> {
+        let query = ListQuery {
+            user: user.to_owned(),
+            k,
+        };
+        Ok(self.lists.query(&(), query).await?)
+    }
+
+    /// Takes a checkpoint; its id, and the position from which the log would be read again.
+    ///
+    /// # Errors
+    /// [`Error::Job`] when it does not complete.
+    pub(crate) async fn checkpoint(&self) -> Result<(u64, u64)> {
+        let completed = self.running.trigger_checkpoint().await?;
+        Ok((completed.id, self.trimmer.last_position()))
+    }
+
+    /// Processes everything before `end`, takes the final checkpoint and stops.
+    ///
+    /// # Errors
+    /// [`Error::Job`] when the checkpoint does not complete; the log still has everything.
+    pub(crate) async fn finish(&self, end: u64) -> Result<()> {
+        while self.position() < end && !self.running.status().state.is_terminal() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        self.running.stop(StopMode::Suspend).await?;
+        Ok(())
+    }
+
+    /// Figures for the status.
+    pub(crate) fn figures(&self) -> JobFigures {
+        let status = self.running.status();
+        let checkpoints = &status.checkpoints;
+        let last = checkpoints
+            .recent
+            .iter()
+            .rev()
+            .find(|record| matches!(record.state, CheckpointState::Completed { .. }));
+        let duration = last.map_or(0, |record| record.duration_ms);
+        JobFigures {
+            completed: checkpoints.completed,
+            failed: checkpoints.failed,
+            last_id: last
+                .map(|record| record.id)
+                .or(checkpoints.restored)
+                .unwrap_or(0),
+            last_bytes: last.map_or(0, |record| record.bytes_written),
+            last_duration_ms: duration,
+            last_completed_ms: last.map_or(0, |record| {
+                record.triggered_ms.saturating_add_unsigned(duration)
+            }),
+            last_position: self.trimmer.last_position(),
+            restarts: u32::try_from(status.attempts.saturating_sub(1)).unwrap_or(u32::MAX),
+            watermark_ms: status
+                .subtasks
+                .iter()
+                .filter_map(|subtask| subtask.watermark)
+                .map(Timestamp::as_millis)
+                .max(),
+        }
+    }
+}

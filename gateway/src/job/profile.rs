@@ -1,0 +1,138 @@
+//! Profile and history of each user.
+
+use super::input::Input;
+use crate::proto::v1;
+use operators::{Collector, Element, Operator, OperatorContext, QueryOperator, Result};
+use recsys::{UserEvent, UserProfile};
+use serde::{Deserialize, Serialize};
+use state_backend::{StateStore, ValueDef, ValueState};
+use std::collections::VecDeque;
+
+/// Items kept in a user's history: the most recent ones.
+const HISTORY: usize = 200;
+
+/// All that is kept of a user here.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct UserRecord {
+    profile: UserProfile,
+    events: u64,
+    /// Distinct items, the most recent last.
+    history: VecDeque<Seen>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Seen {
+    item: Box<str>,
+    /// Sum of what the events are worth.
+    rating: f32,
+    last_ms: i64,
+}
+
+impl UserRecord {
+    fn new(event: &UserEvent) -> Self {
+        Self {
+            profile: UserProfile::new(event.user_id.clone()),
+            events: 0,
+            history: VecDeque::new(),
+        }
+    }
+
+    fn observe(&mut self, event: &UserEvent, category: &str) {
+        self.profile.observe(event, category);
+        self.events += 1;
+        let item = event.item_id.as_str();
+        let before = self.history.iter().rposition(|seen| &*seen.item == item);
+        let mut seen = before
+            .and_then(|at| self.history.remove(at))
+            .unwrap_or_else(|| Seen {
+                item: item.into(),
+                rating: 0.0,
+                last_ms: i64::MIN,
+            });
+        seen.rating += event.event_type.rating();
+        seen.last_ms = seen.last_ms.max(event.timestamp_ms);
+        self.history.push_back(seen);
+        if self.history.len() > HISTORY {
+            self.history.pop_front();
+        }
+    }
+
+    fn to_proto(&self, history: usize) -> v1::UserProfile {
+        v1::UserProfile {
+            user_id: self.profile.user_id.as_str().to_owned(),
+            interests: self.profile.interests.clone(),
+            behavior_patterns: self.profile.behavior_patterns.clone(),
+            last_updated_ms: self.profile.last_updated_ms,
+            events: self.events,
+            history: self
+                .history
+                .iter()
+                .rev()
+                .take(history)
+                .map(|seen| v1::HistoryEntry {
+                    item_id: seen.item.to_string(),
+                    rating: f64::from(seen.rating),
+                    timestamp_ms: seen.last_ms,
+                })
+                .collect(),
+        }
+    }
+}
+
+/// A question about one user.
+#[derive(Debug)]
+pub(super) struct ProfileQuery {
+    /// Items of the history in the answer.
+    pub(super) history: usize,
+}
+
+/// Keeps a profile of each user.
+#[derive(Debug, Default)]
+pub(super) struct ProfileOperator {
+    users: Option<ValueState<UserRecord>>,
+}
+
+impl Operator for ProfileOperator {
+    type In = Input;
+    type Out = ();
+
+    fn open(&mut self, store: &mut StateStore) -> Result<()> {
+        self.users = Some(store.value(&ValueDef::new("user"))?);
+        Ok(())
+    }
+
+    fn on_element(
+        &mut self,
+        element: Element<Input>,
+        cx: &mut OperatorContext<'_>,
+        _out: &mut dyn Collector<()>,
+    ) -> Result<()> {
+        let (Some(users), Some((event, category))) = (self.users, element.value.event()) else {
+            return Ok(());
+        };
+        users.update_or_insert_with(
+            &mut cx.state,
+            || UserRecord::new(event),
+            |user| user.observe(event, category),
+        )?;
+        Ok(())
+    }
+}
+
+impl QueryOperator for ProfileOperator {
+    type Request = ProfileQuery;
+    type Reply = Option<v1::UserProfile>;
+
+    fn on_query(
+        &mut self,
+        request: ProfileQuery,
+        cx: &mut OperatorContext<'_>,
+    ) -> Result<Option<v1::UserProfile>> {
+        let Some(users) = self.users else {
+            return Ok(None);
+        };
+        Ok(users
+            .get(&mut cx.state)?
+            .map(|user| user.to_proto(request.history)))
+    }
+}

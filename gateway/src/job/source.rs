@@ -1,0 +1,96 @@
+//! The ingest log as a source: one split, whose position is the log's.
+
+use super::input::Input;
+use crate::log::{IngestLog, LogReader};
+use operators::{
+    Error, Result, Source, SourceContext, SourceOutput, SourceReader, SourceStatus, Split,
+};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+/// The source's uid in checkpoints.
+pub(super) const SOURCE: &str = "ingest";
+const SPLIT: &str = "log";
+
+/// Reads the log.
+#[derive(Debug)]
+pub(super) struct LogSource {
+    log: IngestLog,
+    position: Arc<AtomicU64>,
+}
+
+impl LogSource {
+    /// `position` is set to where reading begins: everything before is in restored state.
+    pub(super) fn new(log: IngestLog, position: Arc<AtomicU64>) -> Self {
+        Self { log, position }
+    }
+}
+
+impl Source for LogSource {
+    type Item = Input;
+    type Reader = Reader;
+
+    fn splits(&self, _parallelism: usize) -> Result<Vec<Split>> {
+        Ok(vec![Split::new(SPLIT)])
+    }
+
+    fn open(&self, splits: Vec<Split>, cx: SourceContext) -> Result<Reader> {
+        let Some(split) = splits.into_iter().find(|split| split.id == SPLIT) else {
+            return Ok(Reader {
+                log: None,
+                entries: Vec::new(),
+            });
+        };
+        let offset = split.offset().ok_or_else(|| Error::Incompatible {
+            what: "the checkpoint's position in the ingest log is not understood".to_owned(),
+        })?;
+        let reader = self.log.reader(offset).map_err(user)?;
+        let waker = cx.waker;
+        self.log.notify_growth(Box::new(move || waker.wake()));
+        self.position.store(offset, Ordering::Release);
+        Ok(Reader {
+            log: Some(reader),
+            entries: Vec::new(),
+        })
+    }
+}
+
+fn user(error: crate::Error) -> Error {
+    Error::User(Box::new(error))
+}
+
+/// Reads the log from a position on.
+#[derive(Debug)]
+pub(super) struct Reader {
+    log: Option<LogReader>,
+    entries: Vec<(u64, crate::proto::log::Entry)>,
+}
+
+impl SourceReader for Reader {
+    type Item = Input;
+
+    fn poll_batch(&mut self, max: usize, out: &mut SourceOutput<Input>) -> Result<SourceStatus> {
+        let Some(log) = &mut self.log else {
+            return Ok(SourceStatus::End);
+        };
+        let read = log.read(max, &mut self.entries).map_err(user)?;
+        for (position, entry) in self.entries.drain(..) {
+            out.push(Input::new(position, entry).map_err(user)?);
+        }
+        Ok(if read == 0 {
+            SourceStatus::Idle
+        } else {
+            SourceStatus::Ready
+        })
+    }
+
+    fn positions(&self) -> Result<Vec<Split>> {
+        Ok(self
+            .log
+            .iter()
+            .map(|log| Split::new(SPLIT).at_offset(log.position()))
+            .collect())
+    }
+}

@@ -1,0 +1,141 @@
+//! Recommendations: lists and profiles, asked for or streamed.
+
+use super::responses::Responses;
+use crate::{
+    error::Error,
+    gateway::Gateway,
+    hub::Interest,
+    proto::v1::{
+        GetProfileRequest, GetProfileResponse, RecommendRequest, RecommendResponse,
+        SubscribeRequest, SubscribeResponse, recommendations_server::Recommendations,
+    },
+    status::invalid_field,
+};
+use std::sync::Arc;
+use tonic::{Request, Response, Status};
+
+/// The service.
+#[derive(Debug)]
+pub(crate) struct RecommendService(pub(crate) Arc<Gateway>);
+
+/// Items of one list.
+const MAX_K: u32 = 500;
+/// Users one subscription may name.
+const MAX_USERS: usize = 1_000;
+
+#[tonic::async_trait]
+impl Recommendations for RecommendService {
+    async fn recommend(
+        &self,
+        request: Request<RecommendRequest>,
+    ) -> Result<Response<RecommendResponse>, Status> {
+        let RecommendRequest {
+            user_id,
+            k,
+            min_position,
+        } = request.into_inner();
+        check_user("user_id", &user_id)?;
+        let k = list_length(k)?;
+        self.0.lists_reach(min_position).await?;
+        let list = self.0.job.list(&user_id, k).await?;
+        Ok(Response::new(RecommendResponse {
+            recommendations: list.recommendations,
+        }))
+    }
+
+    type SubscribeStream = Responses<SubscribeResponse>;
+
+    async fn subscribe(
+        &self,
+        request: Request<SubscribeRequest>,
+    ) -> Result<Response<Self::SubscribeStream>, Status> {
+        let SubscribeRequest {
+            user_ids,
+            k,
+            after_position,
+        } = request.into_inner();
+        if user_ids.len() > MAX_USERS {
+            return Err(invalid_field(
+                "user_ids",
+                format!(
+                    "{}, at most {MAX_USERS}; leave them out for every user",
+                    user_ids.len()
+                ),
+            ));
+        }
+        for user in &user_ids {
+            check_user("user_ids", user)?;
+        }
+        let k = list_length(k)?;
+        let gateway = Arc::clone(&self.0);
+        let interest = Interest {
+            users: user_ids.clone(),
+            k,
+            after: after_position,
+        };
+        let position = gateway.job.position();
+        let (id, stream, gone) = gateway.hub.subscribe(interest, position)?;
+        self.0.tasks.spawn(async move {
+            let present = async {
+                for user in user_ids {
+                    // A user nobody has seen has a list too; a job that is restarting sends later.
+                    if let Ok(update) = gateway.job.list(&user, k).await {
+                        gateway.hub.send_present(id, update);
+                    }
+                }
+                std::future::pending::<()>().await;
+            };
+            tokio::select! {
+                () = present => {}
+                () = gone => {}
+                () = gateway.closing.cancelled() => return,
+            }
+            gateway.hub.remove(id);
+        });
+        Ok(Response::new(stream))
+    }
+
+    async fn get_profile(
+        &self,
+        request: Request<GetProfileRequest>,
+    ) -> Result<Response<GetProfileResponse>, Status> {
+        let GetProfileRequest {
+            user_id,
+            history,
+            min_position,
+        } = request.into_inner();
+        check_user("user_id", &user_id)?;
+        let history = if history == 0 { 50 } else { history as usize };
+        self.0.state_reaches(min_position).await?;
+        let profile = self.0.job.profile(&user_id, history).await?;
+        let profile = profile
+            .ok_or_else(|| Status::not_found(format!("no event of user {user_id:?} yet")))?;
+        let mut interests: Vec<_> = profile.interests.iter().collect();
+        interests.sort_by(|a, b| b.1.total_cmp(a.1).then_with(|| a.0.cmp(b.0)));
+        let top_interests = interests
+            .into_iter()
+            .take(5)
+            .map(|(name, _)| name.clone())
+            .collect();
+        Ok(Response::new(GetProfileResponse {
+            profile: Some(profile),
+            top_interests,
+        }))
+    }
+}
+
+fn check_user(field: &str, user: &str) -> Result<(), Status> {
+    match recsys::UserId::new(user) {
+        Ok(_) => Ok(()),
+        Err(recsys::Error::Invalid { problem, .. }) => Err(invalid_field(field, problem)),
+        Err(error) => Err(Error::from(error).into()),
+    }
+}
+
+pub(super) fn list_length(k: u32) -> Result<usize, Status> {
+    match k {
+        0 => Ok(10),
+        1..=MAX_K => Ok(k as usize),
+        _ => Err(invalid_field("k", format!("{k}, at most {MAX_K}"))),
+    }
+}
