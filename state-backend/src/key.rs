@@ -413,9 +413,10 @@ impl Debug for RowKey {
 /// [`StateStore::scope_of`](crate::StateStore::scope_of) neither encodes nor hashes.
 ///
 /// Valid in the process that made it (the hash is seeded) and for stores of the same max
-/// parallelism. Keys of up to 21 encoded bytes are held in place.
+/// parallelism. Keys of up to 19 encoded bytes are held in place.
 #[derive(Clone, Debug)]
 pub struct PreparedKey {
+    /// Group, key, and the mark of no namespace.
     row: RowKey,
     hash: u64,
     group: KeyGroup,
@@ -425,13 +426,15 @@ impl PreparedKey {
     /// Encodes and hashes the key.
     #[must_use]
     pub fn new<K: KeyLike + ?Sized>(key: &K, max: MaxParallelism) -> Self {
+        let group = key_group_of(key.key_hash(), max);
         let mut bytes = Vec::with_capacity(32);
+        bytes.extend_from_slice(&group.to_be_bytes());
         key.write_key(&mut bytes);
         bytes.push(NO_NAMESPACE);
         Self {
-            hash: hash_row(&bytes),
+            hash: hash_row(&bytes[2..]),
             row: RowKey::new(&bytes),
-            group: key_group_of(key.key_hash(), max),
+            group,
         }
     }
 
@@ -445,7 +448,7 @@ impl PreparedKey {
     #[must_use]
     pub fn key_bytes(&self) -> &[u8] {
         let row = self.row.bytes();
-        &row[..row.len() - 1]
+        &row[2..row.len() - 1]
     }
 
     #[inline]

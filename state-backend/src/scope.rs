@@ -123,10 +123,13 @@ impl<'a> KeyScope<'a> {
             row,
             ..
         } = &mut *self.store;
-        let table = tables
+        // Not `ok_or`: it would build and drop an error with every access.
+        let Some(table) = tables
             .get_mut(slot)
             .and_then(|table| table.as_any_mut().downcast_mut::<Table<P>>())
-            .ok_or(Error::ForeignHandle)?;
+        else {
+            return Err(Error::ForeignHandle);
+        };
         if table.steps_cleanup() {
             table.step_cleanup(engine)?;
         }

@@ -172,10 +172,14 @@ impl StateStore {
     #[inline]
     pub fn scope_of(&mut self, key: &PreparedKey) -> KeyScope<'_> {
         self.row.clear();
-        self.row.extend_from_slice(&[0, 0]);
         self.row.extend_from_slice(key.row());
         let key_end = self.row.len() - 1;
-        self.enter(key.group(), key_end, key.hash())
+        let offset = self
+            .engine
+            .range
+            .offset_of(key.group())
+            .unwrap_or(usize::MAX);
+        KeyScope::new(self, key_end, key.hash(), offset)
     }
 
     /// The state of a key given as [`for_each`](Self::for_each) gives it: key bytes with namespace.

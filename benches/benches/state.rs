@@ -1,0 +1,157 @@
+//! The memory backend against a plain typed hash table: read-modify-write of 1 M keys of 16 bytes
+//! with values of 100 bytes, uniform and zipf, without a snapshot and during one.
+
+#![allow(missing_docs, reason = "criterion's macros generate public items")]
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use hashbrown::HashTable;
+use state_backend::{
+    Codec, MaxParallelism, PreparedKey, PumpBudget, PumpStatus, SnapshotKind, StateStore,
+    StoreOptions, ValueDef, ValueState,
+};
+use std::hash::{BuildHasher, Hasher};
+
+const KEYS: usize = 1_000_000;
+/// Operations of one measured run.
+const OPS: usize = 1_000_000;
+/// Operations between two calls of `pump`.
+const BATCH: usize = 1_000;
+
+/// 100 bytes that are changed in place.
+type Row = [u8; 100];
+
+const ROW: ValueDef<Row> = ValueDef::with_codec(
+    "row",
+    Codec::new(
+        |row, out| {
+            out.extend_from_slice(row);
+            Ok(())
+        },
+        |bytes| bytes.try_into().map_err(|_| "not 100 bytes".to_owned()),
+        |_| 0,
+    ),
+);
+
+fn mix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+fn key(index: u64) -> [u8; 16] {
+    let mut key = [0; 16];
+    key[..8].copy_from_slice(&mix(index).to_be_bytes());
+    key[8..].copy_from_slice(&index.to_be_bytes());
+    key
+}
+
+fn change(row: &mut Row) {
+    let count = u64::from_le_bytes([
+        row[0], row[1], row[2], row[3], row[4], row[5], row[6], row[7],
+    ]);
+    row[..8].copy_from_slice(&count.wrapping_add(1).to_le_bytes());
+}
+
+/// Which keys are used, in which order.
+fn uses(zipf: bool) -> Vec<u32> {
+    let mut cdf = Vec::with_capacity(KEYS);
+    let mut total = 0_u64;
+    for rank in 1..=KEYS as u64 {
+        total += (1 << 40) / rank;
+        cdf.push(total);
+    }
+    (0..OPS as u64)
+        .map(|n| {
+            let draw = u128::from(mix(n.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+            if zipf {
+                let at = ((draw * u128::from(total)) >> 64) as u64;
+                cdf.partition_point(|&sum| sum <= at) as u32
+            } else {
+                ((draw * KEYS as u128) >> 64) as u32
+            }
+        })
+        .collect()
+}
+
+fn hash(state: &foldhash::fast::FixedState, key: &[u8; 16]) -> u64 {
+    let mut hasher = state.build_hasher();
+    hasher.write(key);
+    hasher.finish()
+}
+
+fn filled() -> (StateStore, ValueState<Row>, Vec<PreparedKey>) {
+    let options = StoreOptions::new();
+    let mut store = StateStore::open(options).expect("a store in memory");
+    let state = store.value(&ROW).expect("a new state");
+    let keys: Vec<_> = (0..KEYS as u64)
+        .map(|index| {
+            let key = u128::from_be_bytes(key(index));
+            PreparedKey::new(&((key >> 64) as u64, key as u64), MaxParallelism::DEFAULT)
+        })
+        .collect();
+    for key in &keys {
+        state.set(&mut store.scope_of(key), [7; 100]).expect("room");
+    }
+    (store, state, keys)
+}
+
+fn read_modify_write(c: &mut Criterion) {
+    let mut group = c.benchmark_group("state/rmw_1m");
+    group.throughput(Throughput::Elements(OPS as u64)).sample_size(10);
+    for (name, zipf) in [("uniform", false), ("zipf", true)] {
+        let uses = uses(zipf);
+        group.bench_function(BenchmarkId::new("plain_hash_table", name), |b| {
+            let state = foldhash::fast::FixedState::with_seed(1);
+            let mut table: HashTable<([u8; 16], Row)> = HashTable::new();
+            let keys: Vec<_> = (0..KEYS as u64).map(key).collect();
+            for key in &keys {
+                table.insert_unique(hash(&state, key), (*key, [7; 100]), |row| {
+                    hash(&state, &row.0)
+                });
+            }
+            b.iter(|| {
+                for &index in &uses {
+                    let key = &keys[index as usize];
+                    let found = table.find_mut(hash(&state, key), |row| row.0 == *key);
+                    change(&mut found.expect("filled").1);
+                }
+            });
+        });
+        group.bench_function(BenchmarkId::new("memory", name), |b| {
+            let (mut store, state, keys) = filled();
+            b.iter(|| {
+                for &index in &uses {
+                    let mut scope = store.scope_of(&keys[index as usize]);
+                    state.update(&mut scope, change).expect("in memory");
+                }
+            });
+        });
+        group.bench_function(BenchmarkId::new("memory_during_snapshots", name), |b| {
+            let (mut store, state, keys) = filled();
+            let mut chunks = Vec::new();
+            let mut id = 0;
+            store.begin_snapshot(id, SnapshotKind::Full).expect("the first");
+            b.iter(|| {
+                for batch in uses.chunks(BATCH) {
+                    for &index in batch {
+                        let mut scope = store.scope_of(&keys[index as usize]);
+                        state.update(&mut scope, change).expect("in memory");
+                    }
+                    // As a runtime does it: one slice between two batches, and the next snapshot
+                    // as soon as one is done.
+                    let status = store.pump(PumpBudget::entries(1_000), &mut chunks);
+                    if matches!(status, Ok(PumpStatus::SnapshotDone(_))) {
+                        store.acknowledge(id).expect("done");
+                        id += 1;
+                        store.begin_snapshot(id, SnapshotKind::Full).expect("a new id");
+                    }
+                    chunks.clear();
+                }
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, read_modify_write);
+criterion_main!(benches);
