@@ -60,6 +60,7 @@ async fn demo(args: Args) -> CliResult {
         backend: args.backend,
         ..Config::default()
     };
+    let signal = shutdown::requested().map_err(Error::io("listen for", "signals"))?;
     let listener = listen(args.listen).await?;
     let server = Server::start_on(config, listener).await?;
     let to = format!("http://{}", server.address());
@@ -91,7 +92,7 @@ async fn demo(args: Args) -> CliResult {
     let limit = args.seconds.map(Duration::from_secs);
     let over = async move {
         tokio::select! {
-            () = shutdown::requested() => {}
+            () = signal => {}
             () = after(limit) => {}
             // All events are sent, or sending failed.
             () = done.cancelled() => {}

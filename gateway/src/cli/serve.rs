@@ -49,11 +49,13 @@ pub(crate) fn run(args: Args) -> CliResult {
     }
     block_on(async {
         let (dir, backend) = (config.data_dir.clone(), config.backend);
+        // Before the start, which may take a while: a signal then ends it as soon as it is over.
+        let stop = shutdown::requested().map_err(Error::io("listen for", "signals"))?;
         let server = Server::start(config).await?;
         // For scripts that start it on port 0.
         println!("listening on http://{}", server.address());
         tracing::info!(address = %server.address(), data_dir = %dir.display(), %backend, "weir is up");
-        server.run_until(shutdown::requested()).await?;
+        server.run_until(stop).await?;
         tracing::info!("stopped in good order");
         Ok(())
     })
