@@ -81,18 +81,6 @@ pub enum CheckpointMode {
     AtLeastOnce,
 }
 
-/// How a barrier passes the queues.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum BarrierAlignment {
-    /// Behind the elements before it. Under backpressure a checkpoint takes as long as they do.
-    #[default]
-    Aligned,
-    /// Ahead of them; what it overtakes is stored in the checkpoint.
-    Unaligned,
-    /// Aligned at first, unaligned when that takes longer than this.
-    AlignedUpTo(Duration),
-}
-
 /// What becomes of checkpoints when the job is cancelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Externalized {
@@ -121,7 +109,6 @@ pub struct CheckpointConfig {
     pub(crate) store: CheckpointStore,
     pub(crate) interval: Option<Duration>,
     pub(crate) mode: CheckpointMode,
-    pub(crate) alignment: BarrierAlignment,
     pub(crate) timeout: Duration,
     pub(crate) min_pause: Duration,
     pub(crate) max_concurrent: usize,
@@ -139,7 +126,6 @@ impl CheckpointConfig {
             store,
             interval: Some(Duration::from_secs(1)),
             mode: CheckpointMode::ExactlyOnce,
-            alignment: BarrierAlignment::Aligned,
             timeout: Duration::from_secs(600),
             min_pause: Duration::ZERO,
             max_concurrent: 1,
@@ -169,13 +155,6 @@ impl CheckpointConfig {
     #[must_use]
     pub fn with_mode(mut self, mode: CheckpointMode) -> Self {
         self.mode = mode;
-        self
-    }
-
-    /// Aligned or unaligned barriers.
-    #[must_use]
-    pub fn with_alignment(mut self, alignment: BarrierAlignment) -> Self {
-        self.alignment = alignment;
         self
     }
 

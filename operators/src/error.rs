@@ -103,6 +103,18 @@ impl Error {
         Self::User(source.into())
     }
 
+    /// Names the operator it happened in, unless one is named already.
+    pub(crate) fn of(self, info: &crate::operator::SubtaskInfo) -> Self {
+        match self {
+            Self::Operator { .. } => self,
+            source => Self::Operator {
+                operator: info.operator.clone(),
+                subtask: info.subtask,
+                source: Box::new(source),
+            },
+        }
+    }
+
     pub(crate) fn invalid(what: impl Into<String>) -> Self {
         Self::InvalidJob { what: what.into() }
     }

@@ -27,7 +27,8 @@ pub struct KeyByValue<F, K> {
 }
 
 impl<F, K> KeyByValue<F, K> {
-    pub(crate) fn new(select: F) -> Self {
+    /// The key that `select` finds.
+    pub fn new(select: F) -> Self {
         Self {
             select,
             key: PhantomData,
@@ -66,7 +67,8 @@ pub struct KeyByRef<F, K> {
 }
 
 impl<F, K> KeyByRef<F, K> {
-    pub(crate) fn new(select: F) -> Self {
+    /// The key that `select` finds.
+    pub fn new(select: F) -> Self {
         Self {
             select,
             key: PhantomData,

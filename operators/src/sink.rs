@@ -46,8 +46,9 @@ impl<T, F: FnMut(Element<T>) -> Result<()> + Send + 'static> Sink<T> for F {
 /// [`commit`](Self::commit) makes it visible. After a failure the transactions of the restored checkpoint
 /// are committed (again, perhaps: it must be idempotent) and all later ones are dropped.
 pub trait TransactionalSink<T>: Send + 'static {
-    /// Called once before anything else, with the transactions of the restored checkpoint, which may
-    /// have been committed already. Everything prepared that is not among them is to be dropped.
+    /// Called once before anything else, with the transactions of the restored checkpoint, those of all
+    /// subtasks, which may have been committed already: commits them. Everything else that this subtask
+    /// has prepared is to be dropped.
     ///
     /// # Errors
     /// Fails the start of the job.
@@ -65,7 +66,7 @@ pub trait TransactionalSink<T>: Send + 'static {
     /// Fails the job.
     fn prepare(&mut self, checkpoint: u64) -> Result<Option<Vec<u8>>>;
 
-    /// Makes a prepared transaction visible. Idempotent.
+    /// Makes a prepared transaction visible. Idempotent, also when several subtasks do it at one time.
     ///
     /// # Errors
     /// Fails the job.

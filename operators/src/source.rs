@@ -6,6 +6,7 @@ use crate::runtime::signal::Signal;
 use checkpoint_store::{Manifest, SplitPosition};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use std::time::Duration;
 use time_engine::Timestamp;
 
 /// A part of a source that is read in order, and how far: a partition and its offset.
@@ -104,8 +105,10 @@ pub enum SourceStatus {
     Ready,
     /// Nothing for now: poll when the waker was used.
     Idle,
-    /// Nothing for now: poll when the clock shows this.
+    /// Nothing for now: poll when the clock shows this, or when the waker was used.
     IdleUntil(Timestamp),
+    /// Nothing for now: poll after this time, or when the waker was used.
+    IdleFor(Duration),
     /// Nothing will ever follow.
     End,
 }

@@ -2,6 +2,7 @@
 
 use crate::element::{Collector, Element};
 use crate::error::Result;
+use crate::function::ProcessFunction;
 use crate::graph::{Graph, LinkFactory, Node, TaskId, TaskSpec, lock};
 use crate::key::{KeyByRef, KeyByValue};
 use crate::keyed_stream::{KeyedStream, reserve};
@@ -9,20 +10,22 @@ use crate::partition::{Custom, Partitioner, Rebalance, ToAll, ToOne};
 use crate::runtime::chain::{Filter, FlatMap, Map, SinkLink, Timestamps};
 use crate::runtime::deployment::BuildContext;
 use crate::runtime::exchange::{Exchange, Route};
+use crate::runtime::function::{FunctionLink, TRANSACTIONS, TransactionalLink};
 use crate::runtime::input_task::InputTask;
 use crate::runtime::link::Next;
 use crate::runtime::source_task::SourceTask;
 use crate::runtime::task::Task;
 use crate::side_output::{OutputTag, SideOutputs};
-use crate::sink::Sink;
+use crate::sink::{Sink, TransactionalSink};
 use crate::source::{Source, SourceContext, SourceWaker};
 use state_backend::StateKey;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use time_engine::Timestamp;
 use time_engine::watermark::{AssignerOptions, WatermarkAssigner, WatermarkGenerator};
+use time_engine::{Timestamp, Watermark};
 
 /// The graph that streams of one environment write to.
 pub(crate) type SharedGraph = Arc<Mutex<Graph>>;
@@ -319,6 +322,75 @@ impl<T: Send + 'static> Stream<T> {
         self.nodes.extend(other.nodes);
         self.sides = None;
         self
+    }
+
+    /// Runs a function over the elements as they come, in the chain of the task before. `uid` names its
+    /// state in checkpoints.
+    pub fn process<F: ProcessFunction<In = T>>(
+        self,
+        uid: &str,
+        make: impl Fn() -> F + Send + Sync + 'static,
+    ) -> Stream<F::Out> {
+        let uid = self.register(uid);
+        let sides = SideNodes::default();
+        let takers = Arc::clone(&sides);
+        self.link(move |cx, next| {
+            let mut function = make();
+            if let Some(function) = function.checkpointed() {
+                function.initialize_state(&cx.operator_state(&uid)?)?;
+            }
+            let mut outputs = SideOutputs::default();
+            for side in lock(&takers).iter() {
+                side(cx, &mut outputs)?;
+            }
+            Ok(Box::new(FunctionLink {
+                function,
+                info: cx.info(&uid),
+                sides: outputs,
+                watermark: Watermark::MIN,
+                part: cx.small_part(&uid),
+                next,
+            }))
+        })
+        .with_sides(sides)
+    }
+
+    /// Names an operator at the end of this chain.
+    fn register(&self, uid: &str) -> Arc<str> {
+        let task = self.nodes.first().map_or(0, |node| node.task);
+        let mut graph = lock(&self.graph);
+        if self.nodes.len() > 1 {
+            // its parts would lie in several tasks
+            graph.faults.push(format!(
+                "{uid:?} follows a union: put rebalance() between them"
+            ));
+        }
+        graph.operator(uid, task, None)
+    }
+
+    /// Ends in a sink that takes part in two phases, so that its results are visible exactly once. Needs
+    /// checkpoints: without them nothing ever becomes visible.
+    pub fn transactional_sink<S: TransactionalSink<T>>(
+        self,
+        uid: &str,
+        make: impl Fn() -> S + Send + Sync + 'static,
+    ) {
+        let uid = self.register(uid);
+        self.end(Arc::new(move |cx| {
+            let mut sink = make();
+            let info = cx.info(&uid);
+            let prepared: Vec<Vec<u8>> = cx.operator_state(&uid)?.list(TRANSACTIONS)?;
+            sink.open(&info, &prepared)?;
+            let part = cx.small_part(&uid);
+            let prepared = BTreeMap::new();
+            Ok(Box::new(TransactionalLink {
+                sink,
+                info,
+                part,
+                prepared,
+                kind: PhantomData,
+            }))
+        }));
     }
 
     /// Ends in a sink: `make` makes one for each subtask.

@@ -184,11 +184,7 @@ pub(crate) struct SinkLink<T, S> {
 
 impl<T, S> SinkLink<T, S> {
     fn name(&self, error: Error) -> Error {
-        Error::Operator {
-            operator: self.info.operator.clone(),
-            subtask: self.info.subtask,
-            source: Box::new(error),
-        }
+        error.of(&self.info)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::channel::Channel;
 use super::event::TaskContext;
+use super::function::SmallPart;
 use super::inbox::Inbox;
 use super::metrics::TaskMetrics;
 use super::query::{QueryCommand, QueryRoute};
@@ -228,6 +229,14 @@ impl<'a> BuildContext<'a> {
             self.reporter.clone(),
             Arc::clone(&self.handle.positions),
         ))
+    }
+
+    /// A part that acknowledges at the barrier.
+    pub(crate) fn small_part(&mut self, uid: &Arc<str>) -> SmallPart {
+        SmallPart {
+            part: self.part(uid),
+            reporter: self.reporter.clone(),
+        }
     }
 
     pub(crate) fn snapshots(&mut self, uid: &Arc<str>) -> Result<SnapshotPart> {

@@ -27,7 +27,7 @@ pub(crate) struct Launch {
     pub(crate) build: Build,
 }
 
-pub(crate) trait Executor: Send {
+pub(crate) trait Executor {
     /// # Errors
     /// The system has no more threads.
     fn start(&mut self, launch: Launch) -> Result<()>;

@@ -279,6 +279,8 @@ impl<T: Send + 'static> Task for InputTask<T> {
         }
         let worked = self.shell.work(&mut *self.chain)?;
         if self.inputs.iter().zip(&self.ended).all(|(_, ended)| *ended) && self.current.is_none() {
+            // the word that the last checkpoint is complete was sent before the end
+            self.commands()?;
             return self.shell.end(&mut *self.chain);
         }
         let idle = !worked && self.current.is_none() && !self.has_input();

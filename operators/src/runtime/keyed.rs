@@ -172,14 +172,7 @@ impl<O: Operator, S: KeySelector<O::In>> KeyedLink<O, S> {
     }
 
     fn name(&self, error: Error) -> Error {
-        match error {
-            Error::Operator { .. } => error,
-            source => Error::Operator {
-                operator: self.info.operator.clone(),
-                subtask: self.info.subtask,
-                source: Box::new(source),
-            },
-        }
+        error.of(&self.info)
     }
 }
 

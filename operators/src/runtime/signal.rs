@@ -29,6 +29,11 @@ impl Signal {
         }
     }
 
+    #[cfg(feature = "testing")]
+    pub(crate) fn is_raised(&self) -> bool {
+        self.raised.load(Ordering::Acquire)
+    }
+
     /// Lowers the flag; says whether it was raised.
     pub(crate) fn take(&self) -> bool {
         self.raised.swap(false, Ordering::AcqRel)

@@ -136,7 +136,20 @@ impl<R: SourceReader> SourceTask<R> {
         if let (SourceStatus::IdleUntil(at), Mode::Reading) = (self.status, self.mode) {
             wake = wake.min(at);
         }
-        Ok(self.shell.wait_until(wake))
+        let step = self.shell.wait_until(wake);
+        if let (SourceStatus::IdleFor(time), Mode::Reading) = (self.status, self.mode)
+            && let Step::Wait {
+                until,
+                backpressured,
+            } = step
+        {
+            let until = Some(until.map_or(time, |until| until.min(time)));
+            return Ok(Step::Wait {
+                until,
+                backpressured,
+            });
+        }
+        Ok(step)
     }
 }
 

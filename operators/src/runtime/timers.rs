@@ -11,7 +11,7 @@ use time_engine::{TimeDomain, Timer, TimerService, Timestamp};
 
 /// A key in the order of its bytes.
 #[derive(Debug, Clone)]
-struct TimerKey(PreparedKey);
+pub(crate) struct TimerKey(pub(crate) PreparedKey);
 
 impl PartialEq for TimerKey {
     fn eq(&self, other: &Self) -> bool {

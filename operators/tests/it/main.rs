@@ -1,5 +1,10 @@
 //! The runtime on real threads: results, checkpoints, failures, restarts.
 
+mod by_hand;
 mod exactly_once;
 mod pipelines;
+mod simulated;
+mod sinks;
 mod support;
+mod tutorial;
+mod windows;

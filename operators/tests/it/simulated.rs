@@ -1,0 +1,197 @@
+//! Promise: whatever order tasks run in, and whatever fails when, state is that of a sequential run.
+//!
+//! `SEEDS=10000 cargo test -p operators simulated` runs more of them.
+
+use crate::support::{Count, Sessions, Trap, memory_store};
+use checkpoint_store::CheckpointStore;
+use operators::{
+    CheckpointConfig, CheckpointMode, ExchangeOptions, Generator, JobConfig, JobState,
+    RestartStrategy, SimulationOptions, SimulationReport, StreamEnvironment, simulate,
+};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use time_engine::Timestamp;
+use time_engine::watermark::BoundedOutOfOrderness;
+
+const EVENTS: u64 = 400;
+const KEYS: u64 = 7;
+
+fn seeds() -> u64 {
+    std::env::var("SEEDS")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(12)
+}
+
+fn config(store: &CheckpointStore) -> JobConfig {
+    let checkpoints = CheckpointConfig::new(store.clone())
+        .with_interval(Duration::from_millis(3))
+        .with_tolerable_failures(None);
+    JobConfig::default()
+        .with_checkpoints(checkpoints)
+        .with_source_batch(7)
+        .with_exchange(
+            ExchangeOptions::default()
+                .with_batch_size(3)
+                .with_queue_batches(2),
+        )
+        .with_restart(RestartStrategy::fixed_delay(
+            1_000_000,
+            Duration::from_millis(2),
+        ))
+}
+
+/// One run of the job; the totals by key so far, and how it went.
+fn run(
+    config: JobConfig,
+    parallelism: usize,
+    options: &SimulationOptions,
+) -> (BTreeMap<u64, u64>, SimulationReport) {
+    let env = StreamEnvironment::new();
+    let trap = Arc::<Trap>::default();
+    let second = Arc::clone(&trap);
+    let results = env
+        .source(
+            "numbers",
+            Generator::new(EVENTS, |n| (n % KEYS, n)).with_splits(3),
+        )
+        .parallelism(2)
+        .key_by(|(key, _)| *key)
+        .process("count", move || Count::new(&trap))
+        .parallelism(parallelism)
+        .map(|(key, n)| (n, key))
+        // every number from 1 on comes once for each key that has so many
+        .key_by(|(n, _)| *n)
+        .process("regroup", move || Count::new(&second))
+        .parallelism(3)
+        .collect("out");
+    let report = simulate(&env, config, options).expect("the run ends");
+    let mut totals = BTreeMap::new();
+    for (n, seen) in results.take() {
+        let total = totals.entry(n).or_insert(0);
+        *total = seen.max(*total);
+    }
+    (totals, report)
+}
+
+fn expected() -> BTreeMap<u64, u64> {
+    let of_key = |key| EVENTS / KEYS + u64::from(key < EVENTS % KEYS);
+    (1..=of_key(0))
+        .map(|n| (n, (0..KEYS).filter(|key| of_key(*key) >= n).count() as u64))
+        .collect()
+}
+
+#[test]
+fn every_order_of_steps_gives_the_same_state() {
+    for seed in 0..seeds() {
+        let options = SimulationOptions::new(seed);
+        let (totals, report) = run(config(&memory_store()), 2, &options);
+        assert_eq!(report.status.state, JobState::Finished, "seed {seed}");
+        assert_eq!(
+            report.status.attempts, 1,
+            "seed {seed}: {:?}",
+            report.status.failure
+        );
+        assert_eq!(totals, expected(), "seed {seed}");
+    }
+}
+
+#[test]
+fn crashes_change_nothing() {
+    let mut crashes = 0;
+    for seed in 0..seeds() {
+        let options = SimulationOptions::new(seed).with_crash_every(400);
+        let (totals, report) = run(config(&memory_store()), 2, &options);
+        crashes += report.crashes;
+        assert_eq!(
+            totals,
+            expected(),
+            "seed {seed}, {} crashes",
+            report.crashes
+        );
+    }
+    assert!(crashes > seeds());
+}
+
+#[test]
+fn a_run_broken_off_goes_on_at_another_parallelism() {
+    for seed in 0..seeds() {
+        let store = memory_store();
+        let mut totals = BTreeMap::new();
+        for (round, parallelism) in [2, 3, 1, 4].into_iter().enumerate() {
+            let mut options =
+                SimulationOptions::new(seed * 10 + round as u64).with_crash_every(900);
+            if round < 3 {
+                options = options.with_stop_after(700);
+            }
+            let (part, _) = run(config(&store), parallelism, &options);
+            for (n, seen) in part {
+                let total = totals.entry(n).or_insert(0);
+                *total = seen.max(*total);
+            }
+        }
+        assert_eq!(totals, expected(), "seed {seed}");
+    }
+}
+
+#[test]
+fn at_least_once_loses_nothing() {
+    for seed in 0..seeds() {
+        let store = memory_store();
+        let checkpoints = CheckpointConfig::new(store.clone())
+            .with_interval(Duration::from_millis(3))
+            .with_tolerable_failures(None)
+            .with_mode(CheckpointMode::AtLeastOnce);
+        let config = config(&store).with_checkpoints(checkpoints);
+        let (totals, _) = run(
+            config,
+            2,
+            &SimulationOptions::new(seed).with_crash_every(500),
+        );
+        for (n, seen) in expected() {
+            assert!(
+                totals.get(&n).is_some_and(|total| *total >= seen),
+                "seed {seed}, {n}"
+            );
+        }
+    }
+}
+
+#[test]
+fn timers_fire_once_whatever_crashes() {
+    for seed in 0..seeds() {
+        let env = StreamEnvironment::new();
+        let results = env
+            .source("events", Generator::new(300, |n| ((n / 50) % 3, n * 10)))
+            .assign_timestamps(
+                |(_, at)| Timestamp::from_millis(*at as i64),
+                || BoundedOutOfOrderness::new(Duration::from_millis(20)),
+            )
+            .key_by(|(key, _)| *key)
+            .process("sessions", Sessions::default)
+            .parallelism(2)
+            .collect("out");
+        let options = SimulationOptions::new(seed).with_crash_every(300);
+        simulate(&env, config(&memory_store()), &options).unwrap();
+        // a result may come again after a crash, but it is the same result
+        let mut sessions: Vec<_> = results
+            .take_elements()
+            .into_iter()
+            .map(|element| (element.timestamp, element.value))
+            .collect();
+        sessions.sort_unstable();
+        sessions.dedup();
+        // bursts of one key each, so that the others move time past its session
+        assert_eq!(sessions.len(), 6, "seed {seed}: {sessions:?}");
+        let total: u64 = sessions.iter().map(|(_, (_, n))| n).sum();
+        assert_eq!(total, 300, "seed {seed}: {sessions:?}");
+    }
+}
+
+#[test]
+fn one_seed_is_one_run() {
+    let options = SimulationOptions::new(42).with_crash_every(300);
+    let steps = |_| run(config(&memory_store()), 3, &options).1.steps;
+    assert_eq!(steps(0), steps(1));
+}
