@@ -97,7 +97,9 @@ fn filled() -> (StateStore, ValueState<Row>, Vec<PreparedKey>) {
 
 fn read_modify_write(c: &mut Criterion) {
     let mut group = c.benchmark_group("state/rmw_1m");
-    group.throughput(Throughput::Elements(OPS as u64)).sample_size(10);
+    group
+        .throughput(Throughput::Elements(OPS as u64))
+        .sample_size(10);
     for (name, zipf) in [("uniform", false), ("zipf", true)] {
         let uses = uses(zipf);
         group.bench_function(BenchmarkId::new("plain_hash_table", name), |b| {
@@ -130,7 +132,9 @@ fn read_modify_write(c: &mut Criterion) {
             let (mut store, state, keys) = filled();
             let mut chunks = Vec::new();
             let mut id = 0;
-            store.begin_snapshot(id, SnapshotKind::Full).expect("the first");
+            store
+                .begin_snapshot(id, SnapshotKind::Full)
+                .expect("the first");
             b.iter(|| {
                 for batch in uses.chunks(BATCH) {
                     for &index in batch {
@@ -143,7 +147,9 @@ fn read_modify_write(c: &mut Criterion) {
                     if matches!(status, Ok(PumpStatus::SnapshotDone(_))) {
                         store.acknowledge(id).expect("done");
                         id += 1;
-                        store.begin_snapshot(id, SnapshotKind::Full).expect("a new id");
+                        store
+                            .begin_snapshot(id, SnapshotKind::Full)
+                            .expect("a new id");
                     }
                     chunks.clear();
                 }

@@ -74,6 +74,9 @@ pub enum Error {
     /// The stream job failed.
     #[error("the job failed")]
     Job(#[from] operators::Error),
+    /// The stream job did not come up: at a start nobody waits for it to try again.
+    #[error("the job does not start: {0}")]
+    Start(String),
     /// A checkpoint could not be read or written.
     #[error("checkpoints failed")]
     Checkpoint(#[from] checkpoint_store::Error),

@@ -43,7 +43,9 @@ impl From<Error> for Status {
             Error::LogPosition { .. } => Self::out_of_range(text),
             Error::LogCorrupted { .. } => Self::data_loss(text),
             Error::Job(_) | Error::Checkpoint(_) => Self::unavailable(text),
-            Error::Config(_) | Error::Io { .. } | Error::Locked { .. } => Self::internal(text),
+            Error::Config(_) | Error::Start(_) | Error::Io { .. } | Error::Locked { .. } => {
+                Self::internal(text)
+            }
             Error::Refused(status) => *status,
         }
     }

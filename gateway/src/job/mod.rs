@@ -155,12 +155,17 @@ impl Job {
     /// Waits until state is restored and every operator runs.
     ///
     /// # Errors
-    /// [`Error::Job`] when it ended instead; [`Job::waiter`] says why.
+    /// [`Error::Start`] when an attempt failed, [`Error::Job`] when it ended.
     pub(crate) async fn runs(&self) -> Result<()> {
         loop {
-            let state = self.running.status().state;
+            let status = self.running.status();
+            let state = status.state;
             if state == JobState::Running {
                 return Ok(());
+            }
+            // A log that lost what the checkpoint needs, say, is not there at the next attempt either.
+            if let Some(failure) = status.failure {
+                return Err(Error::Start(failure));
             }
             if state.is_terminal() {
                 let ended = tokio::task::spawn_blocking(self.waiter()).await;

@@ -89,6 +89,24 @@ async fn two_processes_cannot_share_a_directory() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_lost_what_the_checkpoint_needs_is_no_silent_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = Gateway::start(config(dir.path(), Backend::Memory)).await;
+    let mut producer = gateway.producer("p").await;
+    producer.send(vec![event("u", "i"); 5]).await.unwrap();
+    producer.close().await.unwrap();
+    gateway.stop().await;
+    std::fs::remove_dir_all(dir.path().join("log")).unwrap();
+    let error = Server::start(config(dir.path(), Backend::Memory))
+        .await
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("positions 0 to 0, not 5"),
+        "{error}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sigterm_ends_the_process_with_success() {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("weir.toml");
