@@ -34,8 +34,8 @@
 //! * [`ShardWriter`] takes rows and writes sorted Parquet files; [`ManifestDraft`] makes the next
 //!   [`Manifest`] out of the previous one and what the shards wrote.
 //! * [`SavepointWriter`]: a savepoint, complete in one directory, to keep and move.
-//! * [`BlobStore`]: where bytes lie. [`LocalBlobs`] (files, synced), [`MemoryBlobs`], and
-//!   `ObjectBlobs` (S3 and others) with the feature `object-store`.
+//! * [`BlobStore`]: where bytes lie. [`LocalBlobs`] (files, synced) and [`MemoryBlobs`]; anything
+//!   else that keeps its contract, which the feature `conformance` checks.
 //!
 //! # What it is not
 //! It takes no snapshot of anything: a state store (`state-backend`), or the application, says
@@ -43,7 +43,6 @@
 //! writer at a time, which is enforced.
 //!
 //! # Features
-//! * `object-store`: [`BlobStore`] over the `object_store` crate (S3, with conditional puts).
 //! * `conformance`: the suite that every blob store must pass.
 //! * `testing`: a blob store that fails as planned, and a disk that loses what was not synced.
 
