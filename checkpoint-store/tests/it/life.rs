@@ -528,8 +528,8 @@ fn a_compactor_keeps_the_chain_short_beside_the_job() {
     for round in 0..60_u16 {
         job.set(key("count", round), vec![1; 100]);
         job.delete(key("count", round / 2));
-        // A result may be ready at any time after it was begun; the test waits for it.
-        for _ in 0..10_000 {
+        // A result may be ready at any time after it was begun; here it is given some chances.
+        for _ in 0..20 {
             job.compaction = compactor.result().cloned();
             if job.compaction.is_some() {
                 break;
