@@ -56,9 +56,22 @@ impl Compactor {
     /// [`committed`](Self::committed), so a checkpoint that fails loses nothing. A compaction that
     /// failed is forgotten; the next checkpoint begins another.
     pub fn result(&mut self) -> Option<&Compaction> {
-        if let Some(thread) = self.running.take_if(|thread| thread.is_finished())
-            && let Ok(Ok(result)) = thread.join()
-        {
+        let finished = self.running.take_if(|thread| thread.is_finished());
+        self.collect(finished)
+    }
+
+    /// Waits for the compaction that is running, if one is, and gives the [`result`](Self::result):
+    /// for a last checkpoint before a stop that should leave short chains.
+    pub fn wait(&mut self) -> Option<&Compaction> {
+        let running = self.running.take();
+        self.collect(running)
+    }
+
+    fn collect(
+        &mut self,
+        ended: Option<JoinHandle<Result<Option<Compaction>>>>,
+    ) -> Option<&Compaction> {
+        if let Some(Ok(Ok(result))) = ended.map(JoinHandle::join) {
             self.result = result;
         }
         self.result.as_ref()

@@ -528,14 +528,11 @@ fn a_compactor_keeps_the_chain_short_beside_the_job() {
     for round in 0..60_u16 {
         job.set(key("count", round), vec![1; 100]);
         job.delete(key("count", round / 2));
-        // A result may be ready at any time after it was begun; here it is given some chances.
-        for _ in 0..20 {
-            job.compaction = compactor.result().cloned();
-            if job.compaction.is_some() {
-                break;
-            }
-            std::thread::yield_now();
-        }
+        // A result may be ready at any time after it was begun.
+        job.compaction = match round % 10 {
+            9 => compactor.wait().cloned(),
+            _ => compactor.result().cloned(),
+        };
         if round % 7 == 3 {
             // A checkpoint that fails does not lose the result.
             let (id, _) = job.write(WriteKind::Delta).unwrap();
@@ -556,8 +553,8 @@ fn a_compactor_keeps_the_chain_short_beside_the_job() {
             .collect_garbage(&Retention::newest(2), GcMode::Delete)
             .unwrap();
     }
-    // The limit, and what was committed while the compaction ran.
-    assert!(longest < 30, "{longest} layers");
+    // The limit, and what was committed while a compaction ran.
+    assert!(longest < 25, "{longest} layers");
     drop(compactor);
     assert_eq!(Job::start(Arc::clone(&blobs), 1).unwrap().model, job.model);
     job.store.delete_checkpoints().unwrap();
