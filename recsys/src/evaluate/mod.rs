@@ -113,7 +113,7 @@ impl Evaluation {
         }
     }
 
-    /// A single source instead of `auto`.
+    /// `auto`; `tutorial`, the tutorial's rules; or the name of one [`crate::model::Channel`] alone.
     #[must_use]
     pub fn with_model(mut self, model: impl Into<String>) -> Self {
         self.model = model.into();
@@ -150,7 +150,7 @@ impl Evaluation {
             return Err(Error::invalid("warm", "must lie between 0 and 1"));
         }
         let only = match self.model.as_str() {
-            "auto" => None,
+            "auto" | "tutorial" => None,
             name => Some(name.parse()?),
         };
         let mut tables = Tables::default();
@@ -170,7 +170,7 @@ impl Evaluation {
         if let Some(only) = only {
             model = model.with_only(only);
         }
-        let mut run = Run::new(self, tables, model, records);
+        let mut run = Run::new(self, tables, model, records, seen);
         let first = match self.protocol {
             Protocol::PreqU { .. } | Protocol::PreqS { .. } => {
                 (rows.len() as f64 * self.warm) as usize
@@ -199,6 +199,7 @@ struct Run<'a> {
     tables: Tables,
     model: Model,
     records: MemoryRecords,
+    seen: Seen,
     metrics: Metrics,
     learnt: u64,
     learn_ns: u64,
@@ -226,6 +227,7 @@ impl<'a> Run<'a> {
         tables: Tables,
         model: Model,
         records: MemoryRecords,
+        seen: Seen,
     ) -> Self {
         let kinds = (0..tables.kinds.len() as u32).map(|kind| tables.kinds.name(kind));
         let positive: Vec<bool> = kinds
@@ -246,6 +248,7 @@ impl<'a> Run<'a> {
             evaluation,
             model,
             records,
+            seen,
             metrics: Metrics::default(),
             learnt: 0,
             learn_ns: 0,
@@ -301,9 +304,11 @@ impl<'a> Run<'a> {
 
     fn query(&mut self, row: &Row) -> Result<u64> {
         let start = now();
-        self.list =
-            self.model
-                .recommend(&mut self.records, self.tables.users.name(row.user), 20)?;
+        let (r, user) = (&mut self.records, self.tables.users.name(row.user));
+        self.list = match self.evaluation.model.as_str() {
+            "tutorial" => self.model.tutorial(r, user, 20, self.seen)?,
+            _ => self.model.recommend(r, user, 20)?,
+        };
         Ok(start.elapsed().as_nanos() as u64)
     }
 
@@ -337,7 +342,11 @@ impl<'a> Run<'a> {
                 .map(|(item, w)| (self.tables.items.name(*item), *w))
                 .collect();
             let start = now();
-            self.list = self.model.recommend_for(&mut self.records, &history, 20)?;
+            let r = &mut self.records;
+            self.list = match self.evaluation.model.as_str() {
+                "tutorial" => self.model.tutorial_for(r, &history, 20)?,
+                _ => self.model.recommend_for(r, &history, 20)?,
+            };
             let ns = start.elapsed().as_nanos() as u64;
             self.score(row, ns, false);
         }

@@ -119,7 +119,7 @@ impl FromStr for Channel {
                 let names: Vec<_> = CHANNELS.iter().map(|c| c.as_str()).collect();
                 Error::invalid(
                     "model",
-                    format!("{name:?} is none of auto, {}", names.join(", ")),
+                    format!("{name:?} is none of auto, tutorial, {}", names.join(", ")),
                 )
             })
     }

@@ -15,6 +15,7 @@ mod query;
 mod records;
 mod row;
 mod scratch;
+mod tutorial;
 mod why;
 
 pub use self::core::{Interaction, Model};

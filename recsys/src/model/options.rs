@@ -131,7 +131,7 @@ pub(crate) const PAIR_BACKWARD: f32 = 0.5;
 /// How many of the latest items a query starts from.
 pub(crate) const QUERY_ITEMS: usize = 20;
 /// Exponent of their weights.
-pub(crate) const QUERY_WEIGHT: f32 = 0.5;
+pub(crate) const QUERY_WEIGHT: f32 = 1.0;
 /// Rank decay exp(-rank / d) of the query for the near and the far counts.
 pub(crate) const QUERY_NEAR: f32 = 1.5;
 pub(crate) const QUERY_FAR: f32 = 7.0;
@@ -142,7 +142,7 @@ pub(crate) const POPULARITY_PENALTY: f32 = 0.5;
 pub(crate) const KNN_ITEMS: usize = 10;
 pub(crate) const KNN_PROBES: usize = 200;
 pub(crate) const KNN_NEIGHBOURS: usize = 100;
-pub(crate) const KNN_SESSION_DECAY: f32 = 2.0;
+pub(crate) const KNN_SESSION_DECAY: f32 = 4.0;
 pub(crate) const KNN_USER_DECAY: f32 = 10.0;
 pub(crate) const KNN_IDF: f32 = 0.5;
 pub(crate) const KNN_AGE_MS: f32 = 8.64e8;
@@ -158,4 +158,4 @@ pub(crate) const LEARNING_RATE: f32 = 0.04;
 /// The fusion learns from each wanted event up to so many; then from one in two up to twice as
 /// many, one in three, and so on to one in `LEARN_EVERY`: steps cost a query each.
 pub(crate) const LEARN_ALL: u64 = 1024;
-pub(crate) const LEARN_EVERY: u64 = 8;
+pub(crate) const LEARN_EVERY: u64 = 4;

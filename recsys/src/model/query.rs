@@ -30,7 +30,7 @@ pub struct Ranked {
 }
 
 /// The place of an item that was no candidate.
-const NO_CANDIDATE: usize = usize::MAX;
+pub(crate) const NO_CANDIDATE: usize = usize::MAX;
 
 /// Where an item stands for a user.
 #[derive(Clone, Debug, PartialEq)]

@@ -247,6 +247,15 @@ impl Recommender<MemoryRecords> {
     }
 }
 
+impl<R> Recommender<R> {
+    /// The same recommender over the same records held in another way, and what held them before:
+    /// for records that are borrowed for one call at a time, as keyed state is.
+    pub fn replace_records<S>(self, records: S) -> (Recommender<S>, R) {
+        let engine = self.engine;
+        (Recommender { records, engine }, self.records)
+    }
+}
+
 impl<R: Records> Recommender<R> {
     /// Over records, new or restored.
     ///
