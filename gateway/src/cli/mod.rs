@@ -5,6 +5,7 @@
 mod bench;
 mod checkpoint;
 mod demo;
+mod evaluate;
 mod output;
 mod profile;
 mod recommend;
@@ -66,6 +67,7 @@ enum Command {
     Subscribe(subscribe::Args),
     Recommend(recommend::Args),
     Profile(profile::Args),
+    Evaluate(evaluate::Args),
     Bench(bench::Args),
     Checkpoint(checkpoint::CheckpointArgs),
     Savepoint(checkpoint::SavepointArgs),
@@ -80,6 +82,7 @@ pub fn run() -> ExitCode {
         Command::Subscribe(args) => subscribe::run(args),
         Command::Recommend(args) => recommend::run(args),
         Command::Profile(args) => profile::run(args),
+        Command::Evaluate(args) => evaluate::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Checkpoint(args) => checkpoint::run(args),
         Command::Savepoint(args) => checkpoint::run_savepoint(args),
