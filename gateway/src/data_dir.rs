@@ -22,7 +22,16 @@ use std::{
 pub(crate) struct DataDir {
     path: PathBuf,
     /// The lock goes with the file handle, also when the process is killed.
-    _lock: fs::File,
+    lock: fs::File,
+}
+
+impl Drop for DataDir {
+    /// Gives the lock back by name: closing is not enough while a process that is being started
+    /// elsewhere in this one still has a copy of the descriptor.
+    fn drop(&mut self) {
+        // What fails here leaves the lock to the closing of the file.
+        let _closed_anyway = self.lock.unlock();
+    }
 }
 
 impl DataDir {
@@ -61,7 +70,7 @@ impl DataDir {
         sync_dir(path).map_err(Error::io("sync", path))?;
         Ok(Self {
             path: path.to_owned(),
-            _lock: lock,
+            lock,
         })
     }
 

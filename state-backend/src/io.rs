@@ -205,6 +205,15 @@ impl FsFile for OsFile {
 }
 
 #[derive(Debug)]
-struct OsLock(#[expect(dead_code, reason = "the lock lives as long as the open file")] File);
+struct OsLock(File);
 
 impl LockGuard for OsLock {}
+
+impl Drop for OsLock {
+    /// Gives the lock back by name: closing is not enough while a process that is being started
+    /// elsewhere in this one still has a copy of the descriptor.
+    fn drop(&mut self) {
+        // What fails here leaves the lock to the closing of the file.
+        let _closed_anyway = self.0.unlock();
+    }
+}

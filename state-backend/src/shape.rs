@@ -61,7 +61,6 @@ impl Shape {
     ///
     /// The type is asked to deserialize itself from nothing, once for each variant of its enums,
     /// and what it asks for is noted (the method of the crate `serde-reflection`).
-    #[inline(never)]
     #[must_use]
     pub fn of<T: DeserializeOwned>() -> Option<Self> {
         let mut enums = Enums::default();
@@ -228,9 +227,6 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
         visitor.visit_newtype_struct(self)
     }
 
-    // Not inlined, here and below: the functions of a nested type would pile up in one, and the
-    // compiler then takes minutes over it.
-    #[inline(never)]
     fn deserialize_option<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, NotTraceable> {
         let mut inner = Shape::Unit;
         let value = visitor.visit_some(self.child(&mut inner)?)?;
@@ -238,7 +234,6 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
         Ok(value)
     }
 
-    #[inline(never)]
     fn deserialize_seq<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, NotTraceable> {
         let mut parts = Vec::new();
         let value = visitor.visit_seq(Parts {
@@ -250,7 +245,6 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
         Ok(value)
     }
 
-    #[inline(never)]
     fn deserialize_tuple<V: Visitor<'de>>(
         mut self,
         len: usize,
@@ -275,7 +269,6 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
         self.deserialize_tuple(len, visitor)
     }
 
-    #[inline(never)]
     fn deserialize_map<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, NotTraceable> {
         let mut parts = Vec::new();
         let value = visitor.visit_map(Parts {
@@ -288,7 +281,6 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
         Ok(value)
     }
 
-    #[inline(never)]
     fn deserialize_struct<V: Visitor<'de>>(
         mut self,
         name: &'static str,
@@ -305,7 +297,6 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
         Ok(value)
     }
 
-    #[inline(never)]
     fn deserialize_enum<V: Visitor<'de>>(
         mut self,
         name: &'static str,
@@ -373,7 +364,6 @@ struct Parts<'a, 'b> {
 }
 
 impl Parts<'_, '_> {
-    #[inline(never)]
     fn part<'de, T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, NotTraceable> {
         let mut shape = Shape::Unit;
         let value = seed.deserialize(self.tracer.child(&mut shape)?)?;

@@ -43,21 +43,19 @@ impl Model {
                 .then_with(|| a.source.cmp(&b.source))
         });
         let because = self.because(r, ranked)?;
-        let named = |source: Source| {
-            self.gather
-                .candidates
-                .get(ranked.candidate)
-                .is_some_and(|candidate| {
-                    super::CHANNELS
-                        .iter()
-                        .any(|c| c.source() == source && candidate.named_by(c.index()))
-                })
-        };
         // Only a source that named the item can be its reason.
+        let named: Vec<Source> = match self.gather.candidates.get(ranked.candidate) {
+            Some(candidate) => super::CHANNELS
+                .iter()
+                .filter(|c| candidate.named_by(c.index()))
+                .map(|c| c.source())
+                .collect(),
+            None => Vec::new(),
+        };
         let source = contributions
             .iter()
             .map(|c| c.source)
-            .find(|s| named(*s))
+            .find(|source| named.contains(source))
             .unwrap_or(if because.is_some() {
                 Source::ItemCf
             } else {
