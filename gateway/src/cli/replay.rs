@@ -12,7 +12,7 @@ use crate::{
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use std::{
-    io::{Read, Seek, SeekFrom},
+    io::Read,
     path::{Path, PathBuf},
     str::FromStr,
     time::Duration,
@@ -119,7 +119,8 @@ async fn replay(args: Args) -> CliResult {
         for bad in batch.bad {
             malformed += 1;
             if malformed <= 5 {
-                bar.println(format!("line {}: {}", bad.line, bad.problem));
+                // Not by the bar, which says nothing where there is no terminal.
+                bar.suspend(|| eprintln!("line {}: {}", bad.line, bad.problem));
             }
         }
         sent += batch.events.len() as u64;
@@ -242,23 +243,22 @@ fn progress_bar(args: &Args, length: u64) -> ProgressBar {
     bar
 }
 
-/// A name made of the content: its length, and checksums of its beginning and end.
+/// A name made of the content: its length and a checksum of all of it, so that a corrected file is another one.
 fn name_of(path: &Path) -> Result<String> {
-    const PART: u64 = 1 << 20;
     let mut file = std::fs::File::open(path).map_err(Error::io("open", path))?;
-    let length = file.metadata().map_err(Error::io("open", path))?.len();
-    let mut name = format!("replay-{length}");
-    for start in [0, length.saturating_sub(PART)] {
-        let mut part = Vec::new();
-        file.seek(SeekFrom::Start(start))
-            .map_err(Error::io("read", path))?;
-        (&mut file)
-            .take(PART)
-            .read_to_end(&mut part)
-            .map_err(Error::io("read", path))?;
-        name.push_str(&format!("-{:08x}", crc32fast::hash(&part)));
+    let mut checksum = crc32fast::Hasher::new();
+    let mut part = vec![0; 1 << 20];
+    let mut length = 0_u64;
+    loop {
+        match file.read(&mut part).map_err(Error::io("read", path))? {
+            0 => break,
+            read => {
+                checksum.update(&part[..read]);
+                length += read as u64;
+            }
+        }
     }
-    Ok(name)
+    Ok(format!("replay-{length}-{:08x}", checksum.finalize()))
 }
 
 #[cfg(test)]
