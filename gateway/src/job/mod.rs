@@ -225,8 +225,14 @@ impl Job {
         while self.position() < end && !self.running.status().state.is_terminal() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        self.running.stop(StopMode::Suspend).await?;
-        Ok(())
+        let stopped = self.running.stop(StopMode::Suspend).await;
+        if stopped.is_err() {
+            self.running.cancel();
+        }
+        // The state is safe, but its directory is free only when the threads have ended.
+        let ended = tokio::task::spawn_blocking(self.waiter()).await;
+        stopped?;
+        ended.unwrap_or(Err(Error::Job(operators::Error::NotRunning)))
     }
 
     /// Figures for the status.
@@ -260,5 +266,12 @@ impl Job {
                 .map(Timestamp::as_millis)
                 .max(),
         }
+    }
+}
+
+impl Drop for Job {
+    /// Whoever still waits for the end gets it: a gateway that is dropped leaves no threads behind.
+    fn drop(&mut self) {
+        self.running.cancel();
     }
 }
