@@ -72,6 +72,25 @@ pub trait Operator: Send + 'static {
         out: &mut dyn Collector<Self::Out>,
     ) -> Result<()>;
 
+    /// Called for the next few elements before they are worked off, when the state has outgrown the
+    /// processor's caches: asks for what [`on_element`](Self::on_element) will look up, so that the
+    /// elements wait for main memory together and not one after the other.
+    ///
+    /// By itself it asks for the key's own rows. An operator on a large [`MapState`] gains by asking for
+    /// the entries too ([`MapState::prefetch`]). It must change nothing.
+    ///
+    /// [`MapState`]: state_backend::MapState
+    /// [`MapState::prefetch`]: state_backend::MapState::prefetch
+    ///
+    /// # Errors
+    /// Those of the handles; they fail the job.
+    #[inline]
+    fn prefetch(&self, value: &Self::In, state: &mut KeyScope<'_>) -> Result<()> {
+        let _ = value;
+        state.prefetch();
+        Ok(())
+    }
+
     /// Called when a timer is due that was registered for `at` under the key that is now current.
     ///
     /// # Errors

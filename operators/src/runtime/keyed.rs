@@ -21,6 +21,10 @@ use time_engine::{TimeDomain, Timestamp, Watermark};
 pub(crate) type Answer<O, S> =
     fn(&mut KeyedLink<O, S>, Box<dyn Any + Send>, &mut TaskContext) -> Result<()>;
 
+/// Elements whose state is brought near at a time: few enough that the first is still near when the last
+/// has come.
+pub(crate) const PREFETCH: usize = 16;
+
 pub(crate) struct KeyedLink<O: Operator, S> {
     pub(crate) operator: O,
     pub(crate) selector: Arc<S>,
@@ -224,8 +228,17 @@ impl<O: Operator, S: KeySelector<O::In>> Link<O::In> for KeyedLink<O, S> {
         cx: &mut TaskContext,
     ) -> Result<usize> {
         self.store.set_time(cx.now.as_millis());
+        let ahead = self.store.outgrows_caches();
         let mut taken = 0;
         while taken < limit && !cx.halt {
+            if ahead && taken % PREFETCH == 0 {
+                for element in batch.as_slice().iter().take(PREFETCH) {
+                    let mut scope = self.selector.scope(&element.value, &mut self.store);
+                    self.operator
+                        .prefetch(&element.value, &mut scope)
+                        .map_err(|error| self.name(error))?;
+                }
+            }
             let Some(element) = batch.next() else { break };
             taken += 1;
             self.element(element, cx)?;

@@ -1,6 +1,7 @@
 //! Windows of each key over keyed state.
 
 use super::event::{Event, Flow, TaskContext};
+use super::keyed::PREFETCH;
 use super::link::{Link, Next};
 use super::metrics::add;
 use super::snapshot::SnapshotPart;
@@ -15,6 +16,7 @@ use state_backend::{
     MaxParallelism, PreparedKey, StateKey, StateStore, ValueDef, ValueState, split_row_key,
 };
 use std::sync::Arc;
+use std::vec::IntoIter;
 use time_engine::window::{AccOf, Aggregate, Fired, KeyedWindows, WindowContext};
 use time_engine::{TimeDomain, Timer, TimerService, Timestamp};
 
@@ -307,6 +309,29 @@ where
     fn element(&mut self, element: Element<T>, cx: &mut TaskContext) -> Result<()> {
         self.on_element(element, cx)
             .map_err(|error| self.name(error))
+    }
+
+    fn elements(
+        &mut self,
+        batch: &mut IntoIter<Element<T>>,
+        limit: usize,
+        cx: &mut TaskContext,
+    ) -> Result<usize> {
+        let ahead = self.store.outgrows_caches();
+        let mut taken = 0;
+        while taken < limit && !cx.halt {
+            if ahead && taken % PREFETCH == 0 {
+                for element in batch.as_slice().iter().take(PREFETCH) {
+                    self.selector
+                        .scope(&element.value, &mut self.store)
+                        .prefetch();
+                }
+            }
+            let Some(element) = batch.next() else { break };
+            taken += 1;
+            self.element(element, cx)?;
+        }
+        Ok(taken)
     }
 
     fn event(&mut self, event: &mut Event<'_>, cx: &mut TaskContext) -> Result<Flow> {

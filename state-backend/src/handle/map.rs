@@ -69,6 +69,30 @@ impl<UK: StateKey, V: Send + 'static> MapState<UK, V> {
         Ok(self.get(scope, map_key)?.is_some())
     }
 
+    /// Brings entries from main memory near to the processor, those that were evicted excepted: before
+    /// several of a large map are read or changed one by one. Changes nothing.
+    ///
+    /// # Errors
+    /// The handle is of another store.
+    #[inline]
+    pub fn prefetch<'q, Q>(
+        &self,
+        scope: &mut KeyScope<'_>,
+        map_keys: impl IntoIterator<Item = &'q Q>,
+    ) -> Result<()>
+    where
+        UK: Borrow<Q>,
+        Q: KeyLike + ?Sized + 'q,
+    {
+        for map_key in map_keys {
+            let (table, _, addr) = scope.open_entry::<V, Q>(self.slot, map_key)?;
+            if let Some(group) = table.groups.get(addr.group) {
+                group.prefetch(addr.hash);
+            }
+        }
+        Ok(())
+    }
+
     /// Writes an entry.
     ///
     /// # Errors

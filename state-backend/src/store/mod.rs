@@ -220,6 +220,22 @@ impl StateStore {
         self.engine.now
     }
 
+    /// Memory that the state takes, bookkeeping included and the backend's own excepted; costs nothing,
+    /// unlike [`stats`](Self::stats).
+    #[inline]
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        self.engine.used
+    }
+
+    /// Whether the state in memory is larger than what a processor's caches hold for one core, so that
+    /// [`KeyScope::prefetch`] pays.
+    #[inline]
+    #[must_use]
+    pub fn outgrows_caches(&self) -> bool {
+        self.engine.used > CACHED_BYTES
+    }
+
     /// The number of key groups of the job.
     #[must_use]
     pub fn max_parallelism(&self) -> MaxParallelism {
@@ -290,6 +306,9 @@ impl StateStore {
         }
     }
 }
+
+/// About the second-level cache of one core.
+const CACHED_BYTES: u64 = 1 << 20;
 
 fn entry_of(table: &dyn AnyTable) -> StateEntry {
     StateEntry {

@@ -22,6 +22,8 @@ pub(crate) trait AnyTable: Debug + Send {
     fn migrates(&self) -> bool;
     /// Live rows in the table, and deleted or evicted ones still remembered.
     fn counts(&self) -> (u64, u64);
+    /// See [`KeyScope::prefetch`](crate::KeyScope::prefetch).
+    fn prefetch(&self, group: usize, hash: u64);
 
     fn capture(&mut self, engine: &mut Engine, snapshot: usize, work: &mut Work) -> Result<bool>;
     fn sweep(
@@ -85,6 +87,16 @@ impl<P: Send + 'static> AnyTable for Table<P> {
                 rest + (group.tombstones + group.ghosts.len()) as u64,
             )
         })
+    }
+
+    #[inline]
+    fn prefetch(&self, group: usize, hash: u64) {
+        // the rows of a map have keys of their own
+        if self.kind != StateKind::Map
+            && let Some(group) = self.groups.get(group)
+        {
+            group.prefetch(hash);
+        }
     }
 
     fn capture(&mut self, engine: &mut Engine, snapshot: usize, work: &mut Work) -> Result<bool> {

@@ -17,7 +17,8 @@ pub(crate) struct Group<P> {
     pub(crate) hand: usize,
     /// The backend may hold rows that are not here.
     pub(crate) beneath: bool,
-    /// Keys of the live rows in order, for states that are iterated by prefix.
+    /// Keys of the live rows in order: made when rows of the group are first iterated by prefix, kept up
+    /// from then on. Most maps are only ever looked up in.
     pub(crate) order: Option<BTreeSet<RowKey>>,
 }
 
@@ -25,7 +26,7 @@ pub(crate) struct Group<P> {
 pub(crate) const ORDER_BYTES: u64 = 36;
 
 impl<P> Group<P> {
-    pub(crate) fn new(ordered: bool) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             rows: HashTable::new(),
             ghosts: HashTable::new(),
@@ -34,14 +35,36 @@ impl<P> Group<P> {
             layout: 0,
             hand: 0,
             beneath: false,
-            order: ordered.then(BTreeSet::new),
+            order: None,
         }
     }
 
     #[inline]
     pub(crate) fn bucket_of(&self, hash: u64, key: &[u8]) -> Option<usize> {
-        self.rows
-            .find_bucket_index(hash, |entry| entry.key.bytes() == key)
+        self.rows.find_bucket_index(hash, |entry| entry.key.is(key))
+    }
+
+    /// Makes `order` if it is not there; returns the memory it took.
+    pub(crate) fn list_in_order(&mut self) -> u64 {
+        if self.order.is_some() {
+            return 0;
+        }
+        let live = self.rows.iter().filter(|entry| entry.value.is_some());
+        let order: BTreeSet<RowKey> = live.map(|entry| entry.key.clone()).collect();
+        let bytes = order.iter().map(|key| ORDER_BYTES + key.heap_bytes()).sum();
+        self.order = Some(order);
+        bytes
+    }
+
+    /// Reads what a look-up of this row will read. Look-ups of several rows wait for memory one after the
+    /// other; these reads do not wait for each other.
+    #[inline]
+    pub(crate) fn prefetch(&self, hash: u64) {
+        let found = self.rows.find(hash, |entry| {
+            std::hint::black_box(entry.modified);
+            true
+        });
+        std::hint::black_box(found.is_some());
     }
 
     /// The entry in a bucket known to be full.

@@ -76,7 +76,6 @@ const MEASURE_EVERY: u32 = 64;
 
 impl<P: Send + 'static> Table<P> {
     pub(crate) fn new(slot: usize, groups: usize, info: TableInfo, rows: Box<dyn Rows<P>>) -> Self {
-        let ordered = info.kind == StateKind::Map;
         Self {
             id: info.id,
             slot,
@@ -86,7 +85,7 @@ impl<P: Send + 'static> Table<P> {
             shape: rows.shape(),
             ttl: info.ttl,
             rows,
-            groups: (0..groups).map(|_| Group::new(ordered)).collect(),
+            groups: (0..groups).map(|_| Group::new()).collect(),
             measured: std::mem::needs_drop::<P>(),
             migrates: info.migrates,
             expired: None,
@@ -409,7 +408,7 @@ impl<P: Send + 'static> Table<P> {
             .groups
             .get_mut(addr.group)?
             .rows
-            .find_mut(addr.hash, |entry| entry.key.bytes() == key)?;
+            .find_mut(addr.hash, |entry| entry.key.is(key))?;
         if entry.modified != engine.epoch {
             return None;
         }

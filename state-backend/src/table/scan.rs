@@ -13,14 +13,15 @@ const SLICE: usize = 1024;
 
 impl<P: Send + 'static> Table<P> {
     /// Keys of the live rows under a prefix, ascending, at most about [`SLICE`] of them and all
-    /// greater than `after`; none if there are no more.
+    /// greater than `after`; none if there are no more. The first call in a group lists its rows in order.
     pub(crate) fn keys_under(
-        &self,
-        engine: &Engine,
+        &mut self,
+        engine: &mut Engine,
         addr: Addr<'_>,
         after: Option<&[u8]>,
     ) -> Result<Vec<RowKey>> {
         self.check_group(engine, addr)?;
+        engine.used += self.groups[addr.group].list_in_order();
         let row = addr.row;
         let group = &self.groups[addr.group];
         let prefix = &row[2..];
