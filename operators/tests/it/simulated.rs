@@ -2,8 +2,8 @@
 //!
 //! `SEEDS=10000 cargo test -p operators simulated` runs more of them.
 
-use crate::support::{Count, Sessions, Trap, memory_store};
-use checkpoint_store::CheckpointStore;
+use crate::support::{Count, FlakyBlobs, Sessions, Trap, memory_store};
+use checkpoint_store::{BlobStore, CheckpointStore, StoreOptions};
 use operators::{
     CheckpointConfig, CheckpointMode, ExchangeOptions, Generator, JobConfig, JobState,
     RestartStrategy, SimulationOptions, SimulationReport, StreamEnvironment, simulate,
@@ -48,13 +48,22 @@ fn run(
     parallelism: usize,
     options: &SimulationOptions,
 ) -> (BTreeMap<u64, u64>, SimulationReport) {
+    run_events(EVENTS, config, parallelism, options)
+}
+
+fn run_events(
+    events: u64,
+    config: JobConfig,
+    parallelism: usize,
+    options: &SimulationOptions,
+) -> (BTreeMap<u64, u64>, SimulationReport) {
     let env = StreamEnvironment::new();
     let trap = Arc::<Trap>::default();
     let second = Arc::clone(&trap);
     let results = env
         .source(
             "numbers",
-            Generator::new(EVENTS, |n| (n % KEYS, n)).with_splits(3),
+            Generator::new(events, |n| (n % KEYS, n)).with_splits(3),
         )
         .parallelism(2)
         .key_by(|(key, _)| *key)
@@ -76,7 +85,11 @@ fn run(
 }
 
 fn expected() -> BTreeMap<u64, u64> {
-    let of_key = |key| EVENTS / KEYS + u64::from(key < EVENTS % KEYS);
+    expected_of(EVENTS)
+}
+
+fn expected_of(events: u64) -> BTreeMap<u64, u64> {
+    let of_key = |key| events / KEYS + u64::from(key < events % KEYS);
     (1..=of_key(0))
         .map(|n| (n, (0..KEYS).filter(|key| of_key(*key) >= n).count() as u64))
         .collect()
@@ -187,6 +200,52 @@ fn timers_fire_once_whatever_crashes() {
         let total: u64 = sessions.iter().map(|(_, (_, n))| n).sum();
         assert_eq!(total, 300, "seed {seed}: {sessions:?}");
     }
+}
+
+/// Crashes, slow tasks, storage that fails, other parallelism after each power failure: all in one run,
+/// as the seed has it. `SEEDS=10000` runs that many.
+#[test]
+fn nothing_that_goes_wrong_changes_the_state() {
+    let seeds = std::env::var("SEEDS").map_or(120, |n| n.parse().unwrap_or(120));
+    let (mut crashes, mut refused, mut rounds) = (0, 0, 0);
+    for seed in 0..seeds {
+        let blobs = Arc::new(FlakyBlobs::new(seed, 4 + seed % 37));
+        let store: Arc<dyn BlobStore> = Arc::clone(&blobs) as _;
+        let mut totals = BTreeMap::new();
+        for round in 0.. {
+            let last = round >= seed % 4;
+            // a store that cannot be opened is tried again, as an operator would
+            let store = loop {
+                if let Ok(store) =
+                    CheckpointStore::open(Arc::clone(&store), StoreOptions::default())
+                {
+                    break store;
+                }
+            };
+            let mut options = SimulationOptions::new(seed * 10 + round);
+            if seed % 3 != 0 {
+                options = options.with_crash_every(300 + seed % 1_000);
+            }
+            if !last {
+                options = options.with_stop_after(200 + (seed * 31) % 900);
+            }
+            let parallelism = 1 + ((seed + round) % 4) as usize;
+            let (part, report) = run_events(150, config(&store), parallelism, &options);
+            crashes += report.crashes;
+            rounds += 1;
+            for (n, seen) in part {
+                let total = totals.entry(n).or_insert(0);
+                *total = seen.max(*total);
+            }
+            if last {
+                assert_eq!(report.status.state, JobState::Finished, "seed {seed}");
+                break;
+            }
+        }
+        refused += blobs.refused();
+        assert_eq!(totals, expected_of(150), "seed {seed}");
+    }
+    assert!(crashes > seeds / 4 && refused > seeds / 4 && rounds > seeds);
 }
 
 #[test]

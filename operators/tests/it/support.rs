@@ -1,6 +1,9 @@
 //! Operators and stores that several tests use.
 
-use checkpoint_store::{CheckpointStore, MemoryBlobs, StoreOptions};
+use checkpoint_store::{
+    BlobInfo, BlobPath, BlobStore, CheckpointStore, MemoryBlobs, PutMode, PutOutcome, Retry,
+    StoreOptions,
+};
 use operators::{
     CheckpointConfig, Collector, Element, Error, JobConfig, Operator, OperatorContext,
     QueryOperator, RestartStrategy, Result,
@@ -156,4 +159,103 @@ pub(crate) fn checkpointed(store: &CheckpointStore, parallelism: usize) -> JobCo
         .with_checkpoints(checkpoints)
         .with_source_batch(64)
         .with_restart(RestartStrategy::fixed_delay(100, Duration::ZERO))
+}
+
+/// Storage that fails now and then: before it has done anything, or after it has written.
+#[derive(Debug)]
+pub(crate) struct FlakyBlobs {
+    inner: MemoryBlobs,
+    /// Of so many calls one fails.
+    every: u64,
+    calls: AtomicU64,
+    seed: u64,
+    refused: AtomicU64,
+}
+
+impl FlakyBlobs {
+    pub(crate) fn new(seed: u64, every: u64) -> Self {
+        Self {
+            inner: MemoryBlobs::new(),
+            every: every.max(2),
+            calls: AtomicU64::new(0),
+            seed,
+            refused: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    fn draw(&self) -> u64 {
+        let call = self.calls.fetch_add(1, Ordering::Relaxed);
+        let z = (self.seed ^ call.wrapping_mul(0x9E37_79B9_7F4A_7C15)).wrapping_add(call);
+        let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        (z ^ (z >> 27)) >> 8
+    }
+
+    fn fails(&self) -> bool {
+        self.draw().is_multiple_of(self.every)
+    }
+
+    fn error(&self, operation: &'static str, path: &BlobPath) -> checkpoint_store::Error {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        checkpoint_store::Error::Blob {
+            operation,
+            path: path.to_string(),
+            retry: Retry::MayHelp,
+            source: "injected".into(),
+        }
+    }
+}
+
+impl BlobStore for FlakyBlobs {
+    fn get(&self, path: &BlobPath) -> checkpoint_store::Result<Option<bytes::Bytes>> {
+        if self.fails() {
+            return Err(self.error("read", path));
+        }
+        self.inner.get(path)
+    }
+
+    fn get_range(
+        &self,
+        path: &BlobPath,
+        range: std::ops::Range<u64>,
+    ) -> checkpoint_store::Result<Option<bytes::Bytes>> {
+        if self.fails() {
+            return Err(self.error("read", path));
+        }
+        self.inner.get_range(path, range)
+    }
+
+    fn put(
+        &self,
+        path: &BlobPath,
+        bytes: bytes::Bytes,
+        mode: PutMode,
+    ) -> checkpoint_store::Result<PutOutcome> {
+        if self.fails() {
+            return Err(self.error("write", path));
+        }
+        let outcome = self.inner.put(path, bytes, mode)?;
+        // written, and nobody hears of it
+        if self.fails() {
+            return Err(self.error("write", path));
+        }
+        Ok(outcome)
+    }
+
+    fn list(&self, prefix: &BlobPath) -> checkpoint_store::Result<Vec<BlobInfo>> {
+        if self.fails() {
+            return Err(self.error("list", prefix));
+        }
+        self.inner.list(prefix)
+    }
+
+    fn delete(&self, path: &BlobPath) -> checkpoint_store::Result<()> {
+        if self.fails() {
+            return Err(self.error("delete", path));
+        }
+        self.inner.delete(path)
+    }
 }
