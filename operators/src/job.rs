@@ -153,6 +153,7 @@ fn figures(handle: &SubtaskHandle, tasks: &[String]) -> SubtaskStatus {
         watermark: (watermark != i64::MIN).then(|| Timestamp::from_millis(watermark)),
         idle_ms: read(&metrics.idle_ns) / 1_000_000,
         backpressured_ms: read(&metrics.backpressured_ns) / 1_000_000,
+        state_bytes: read(&metrics.state_bytes),
         timers: read(&metrics.timers),
         late: read(&metrics.late),
         max_slice_us: read(&metrics.max_slice_ns) / 1_000,
@@ -217,10 +218,11 @@ impl RunningJob {
                 let mut coordinator =
                     Coordinator::new(graph, config, Arc::clone(&to), inbox_signal, executor);
                 loop {
+                    let pause = coordinator.observe();
                     match coordinator.step() {
                         Next::Again => {}
                         Next::Wait(limit) => {
-                            signal.wait(limit);
+                            signal.wait(Some(limit.map_or(pause, |limit| limit.min(pause))));
                             signal.take();
                         }
                         Next::Done => break,

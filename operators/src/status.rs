@@ -49,6 +49,8 @@ pub struct SubtaskStatus {
     pub idle_ms: u64,
     /// Time asleep because its outputs were full.
     pub backpressured_ms: u64,
+    /// Memory that keyed state takes.
+    pub state_bytes: u64,
     /// Timers that wait.
     pub timers: u64,
     /// Elements too late for every window.

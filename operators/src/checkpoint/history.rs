@@ -154,6 +154,10 @@ impl CheckpointHistory {
         }
     }
 
+    pub(crate) fn get(&self, id: u64) -> Option<&CheckpointRecord> {
+        self.recent.iter().rev().find(|record| record.id == id)
+    }
+
     pub(crate) fn complete(&mut self, id: u64, change: impl FnOnce(&mut CheckpointRecord)) {
         self.completed += 1;
         self.change(id, change);

@@ -5,6 +5,7 @@ use super::deployment::{BuildContext, Deployment};
 use super::event::{Barrier, SnapshotPurpose, StopMode};
 use super::executor::{Executor, Launch};
 use super::inbox::Inbox;
+use super::observe::{self, Observer};
 use super::report::{Command, Envelope, REPORTS, Report};
 use super::signal::Signal;
 use super::snapshot::Reporter;
@@ -105,6 +106,7 @@ pub(crate) struct Coordinator<E> {
     compactor: Option<Compactor>,
     /// What the attempt under way restores from.
     restoring: Option<Arc<Manifest>>,
+    observer: Observer,
     pub(crate) outcome: Option<Error>,
 }
 
@@ -158,6 +160,7 @@ impl<E: Executor> Coordinator<E> {
                 Compactor::new(checkpoint.store.clone(), CompactionPolicy::default())
             }),
             restoring: None,
+            observer: Observer::new(&config.name),
             outcome: None,
             shared,
             config,
@@ -386,7 +389,28 @@ impl<E: Executor> Coordinator<E> {
         }
     }
 
+    /// Tells whoever listens how the tasks do, when it is time to; says how long until then.
+    pub(crate) fn observe(&mut self) -> Duration {
+        if self.observer.is_due(self.config.clock.elapsed()) {
+            self.tell();
+        }
+        observe::EVERY
+    }
+
+    fn tell(&mut self) {
+        let Some(deployment) = &self.deployment else {
+            return;
+        };
+        let tasks = &self.graph.tasks;
+        let subtasks = deployment.subtasks.iter();
+        let named = subtasks.map(|handle| (tasks[handle.task].name.as_str(), handle));
+        let clock = &self.config.clock;
+        self.observer
+            .tell(self.attempt, clock.elapsed(), clock.now(), named);
+    }
+
     fn tear_down(&mut self) {
+        self.tell();
         if let Some(deployment) = self.deployment.take() {
             deployment.close_routes();
         }
@@ -438,6 +462,7 @@ impl<E: Executor> Coordinator<E> {
         let ran = now.saturating_sub(self.attempt_started);
         match self.restarts.on_failure(ran) {
             RestartDecision::After(delay) => {
+                self.observer.restarting();
                 self.phase = Phase::Backoff(now + delay);
                 self.set_state(JobState::Restarting);
             }
@@ -810,6 +835,10 @@ impl<E: Executor> Coordinator<E> {
                 location: location.clone(),
             };
         });
+        if let Some(record) = self.history.get(id) {
+            tracing::debug!(job = %self.config.name, "{record}");
+            self.observer.completed(record);
+        }
         if pending.purpose == SnapshotPurpose::Checkpoint {
             self.failures.on_complete(id);
             self.full = false;
@@ -862,6 +891,7 @@ impl<E: Executor> Coordinator<E> {
                 .saturating_sub(under_way.started),
         );
         self.history.fail(id, took, reason, message);
+        self.observer.failed(reason);
         self.all(&Command::Abort(id));
         let discarded = match lock(&self.savepoints).remove(&id) {
             Some(savepoint) => savepoint.discard(),

@@ -3,6 +3,7 @@
 use super::channel::{Channel, Mark, Packet, Tail};
 use super::event::{Event, Flow, Flush, TaskContext};
 use super::link::Link;
+use super::metrics::add;
 use crate::config::{BufferTimeout, ExchangeOptions};
 use crate::element::Element;
 use crate::error::Result;
@@ -36,6 +37,7 @@ struct Outlet<T> {
 impl<T> Outlet<T> {
     fn send(&mut self, cx: &mut TaskContext) {
         let packet = std::mem::replace(&mut self.open, Packet::new());
+        add(&cx.metrics.records_out, packet.elements.len() as u64);
         if self.refused.is_empty() {
             match self.channel.push(packet) {
                 Ok(()) => return,
@@ -58,13 +60,15 @@ impl<T> Outlet<T> {
     }
 
     /// Sends what is open if there is room; else it goes on growing.
-    fn offer(&mut self) {
+    fn offer(&mut self, cx: &TaskContext) {
         if self.open.is_empty() || !self.refused.is_empty() {
             return;
         }
         let packet = std::mem::replace(&mut self.open, Packet::new());
-        if let Err(packet) = self.channel.push(packet) {
-            self.open = packet;
+        let elements = packet.elements.len() as u64;
+        match self.channel.push(packet) {
+            Ok(()) => add(&cx.metrics.records_out, elements),
+            Err(packet) => self.open = packet,
         }
     }
 }
@@ -143,12 +147,12 @@ impl<T, R: Route<T>> Exchange<T, R> {
             match (flush, self.options.buffer_timeout) {
                 (Flush::Refused, _) => outlet.retry(cx),
                 (_, BufferTimeout::AtOnce) | (Flush::Idle, BufferTimeout::After(_)) => {
-                    outlet.offer();
+                    outlet.offer(cx);
                 }
                 (Flush::Due, BufferTimeout::After(limit)) => {
                     let age_ms = cx.now.as_millis().saturating_sub(outlet.opened.as_millis());
                     if u128::try_from(age_ms).is_ok_and(|age| age >= limit.as_millis()) {
-                        outlet.offer();
+                        outlet.offer(cx);
                     }
                 }
                 (_, BufferTimeout::WhenFull) => {}

@@ -1,6 +1,6 @@
 //! Where tasks run: a thread each.
 
-use super::metrics::{TaskMetrics, add};
+use super::metrics::TaskMetrics;
 use super::report::Report;
 use super::signal::Signal;
 use super::snapshot::Reporter;
@@ -138,16 +138,10 @@ fn sleep(
     metrics: &TaskMetrics,
     clock: &dyn Clock,
 ) {
-    let before = clock.elapsed();
+    metrics.fall_asleep(clock.elapsed(), backpressured);
     signal.wait(until);
     signal.take();
-    let slept = clock.elapsed().saturating_sub(before);
-    let figure = if backpressured {
-        &metrics.backpressured_ns
-    } else {
-        &metrics.idle_ns
-    };
-    add(figure, u64::try_from(slept.as_nanos()).unwrap_or(u64::MAX));
+    metrics.wake(clock.elapsed());
 }
 
 pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> &str {

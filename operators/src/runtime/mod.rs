@@ -15,6 +15,7 @@ pub(crate) mod input_task;
 pub(crate) mod keyed;
 pub(crate) mod link;
 pub(crate) mod metrics;
+pub(crate) mod observe;
 pub(crate) mod query;
 pub(crate) mod report;
 pub(crate) mod shell;

@@ -10,6 +10,7 @@ use crate::operator_state::OperatorState;
 use state_backend::{PumpBudget, PumpStatus, SnapshotKind, StateStore};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use time_engine::Clock;
 
@@ -134,6 +135,8 @@ impl SnapshotPart {
 
     /// One slice: of the snapshot when there is one, else of what the store has to tidy up.
     pub(crate) fn work(&mut self, store: &mut StateStore, cx: &mut TaskContext) -> Result<()> {
+        let state_bytes = &cx.metrics.state_bytes;
+        state_bytes.store(store.memory_bytes(), Ordering::Relaxed);
         if !self.send_backlog(cx) {
             return Ok(());
         }
