@@ -3,7 +3,7 @@
 use crate::events::{Event, GAMMA, Id, fnv1a64, mix64};
 use operators::{Collector, Element, Operator, OperatorContext, Result, Sink, WindowResult};
 use serde::{Deserialize, Serialize};
-use state_backend::{MapDef, MapState, StateStore, ValueDef, ValueState};
+use state_backend::{KeyScope, MapDef, MapState, StateStore, ValueDef, ValueState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use time_engine::window::StatsAcc;
@@ -287,24 +287,28 @@ impl CoCounts {
         }
     }
 
-    fn count(&self, other: Id, cx: &mut OperatorContext<'_>) -> Result<()> {
-        let n = self.counts.update_or_insert_with(
-            &mut cx.state,
-            &other,
-            || 0,
-            |n| {
-                *n += 1;
-                *n
-            },
-        )?;
+    /// Counts each of the others once more.
+    fn count(&self, others: &[Id], cx: &mut OperatorContext<'_>) -> Result<()> {
         // most others are not among the best and cannot get there: look before writing
-        let changes = self
-            .top
-            .get(&mut cx.state)?
-            .is_none_or(|top| top.len() < TOP_ITEMS || top.last().is_some_and(|last| n >= last.1));
-        if changes {
-            self.top
-                .update_or_insert_with(&mut cx.state, Vec::new, |top| rank(top, other, n))?;
+        let top = self.top.get(&mut cx.state)?;
+        let least = top
+            .filter(|top| top.len() >= TOP_ITEMS)
+            .and_then(|top| top.last())
+            .map_or(0, |last| last.1);
+        for other in others {
+            let n = self.counts.update_or_insert_with(
+                &mut cx.state,
+                other,
+                || 0,
+                |n| {
+                    *n += 1;
+                    *n
+                },
+            )?;
+            if n >= least {
+                self.top
+                    .update_or_insert_with(&mut cx.state, Vec::new, |top| rank(top, *other, n))?;
+            }
         }
         Ok(())
     }
@@ -332,6 +336,15 @@ impl Operator for CoCounts {
         Ok(())
     }
 
+    /// The entries of a long list are asked for a few at a time, where they are counted.
+    fn prefetch(&self, message: &CoMessage, state: &mut KeyScope<'_>) -> Result<()> {
+        state.prefetch();
+        if let CoMessage::With { other, .. } = message {
+            self.counts.prefetch(state, [other])?;
+        }
+        Ok(())
+    }
+
     fn on_element(
         &mut self,
         element: Element<CoMessage>,
@@ -341,14 +354,15 @@ impl Operator for CoCounts {
         match element.value {
             CoMessage::With { other, .. } => {
                 self.updates.fetch_add(1, Ordering::Relaxed);
-                self.count(other, cx)
+                self.count(&[other], cx)
             }
             CoMessage::Seen { others, new, .. } => {
                 if new {
                     self.updates
                         .fetch_add(others.len() as u64, Ordering::Relaxed);
-                    for other in &others {
-                        self.count(*other, cx)?;
+                    for some in others.chunks(16) {
+                        self.counts.prefetch(&mut cx.state, some)?;
+                        self.count(some, cx)?;
                     }
                 }
                 let top = self.top.get(&mut cx.state)?.map_or(&[][..], Vec::as_slice);
@@ -427,7 +441,7 @@ pub struct CountingSink {
 }
 
 impl CountingSink {
-    /// Adds to `totals` at barriers and at the end.
+    /// Adds to `totals` now and then, at barriers and at the end.
     pub fn new(totals: &Arc<Totals>, with_checksum: bool) -> Self {
         Self {
             totals: Arc::clone(totals),
@@ -438,22 +452,34 @@ impl CountingSink {
     }
 }
 
-impl<T: Checksum> Sink<T> for CountingSink {
-    fn write(&mut self, element: Element<T>) -> Result<()> {
-        self.outputs += 1;
-        if self.with_checksum {
-            self.checksum = self.checksum.wrapping_add(element.value.checksum());
-        }
-        Ok(())
-    }
+/// Results between two additions to the totals: a run that is broken off has told of nearly all.
+const TOLD_EVERY: u64 = 1_024;
 
-    fn flush(&mut self) -> Result<()> {
+impl CountingSink {
+    fn tell(&mut self) {
         self.totals
             .outputs
             .fetch_add(std::mem::take(&mut self.outputs), Ordering::Relaxed);
         self.totals
             .checksum
             .fetch_add(std::mem::take(&mut self.checksum), Ordering::Relaxed);
+    }
+}
+
+impl<T: Checksum> Sink<T> for CountingSink {
+    fn write(&mut self, element: Element<T>) -> Result<()> {
+        self.outputs += 1;
+        if self.with_checksum {
+            self.checksum = self.checksum.wrapping_add(element.value.checksum());
+        }
+        if self.outputs >= TOLD_EVERY {
+            self.tell();
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.tell();
         Ok(())
     }
 }

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use time_engine::watermark::BoundedOutOfOrderness;
-use time_engine::window::{SharedWindows, Stats, WindowSpec};
+use time_engine::window::{Firing, SharedWindows, Stats, WindowSpec};
 use time_engine::{Clock, SystemClock, Timestamp};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
@@ -301,7 +301,10 @@ fn describe(
                 .assign_timestamps(|event| Timestamp::from_millis(event.timestamp), bounded)
                 .map(|event| (event.item, event.kind.value()))
                 .key_by_ref(|(item, _)| item);
-            let windows = move || SharedWindows::new(Stats, specs(heavy));
+            let windows = move || {
+                SharedWindows::new(Stats, specs(heavy))
+                    .map(|windows| windows.with_firing(Firing::KeyByKey))
+            };
             stream
                 .window_of("windows", |(_, value)| *value, windows)
                 .sink("sink", sink);
