@@ -199,7 +199,9 @@ impl Server {
             position = end,
             "taking nothing more; finishing what was taken"
         );
-        let finished = gateway.job.finish(end).await;
+        // The other half is for the final checkpoint and the last calls.
+        let patience = gateway.config.shutdown_deadline / 2;
+        let finished = gateway.job.finish(end, patience).await;
         gateway.hub.close("the gateway is shutting down");
         hang_up.cancel();
         if tokio::time::timeout(LAST_CALLS, &mut serving)

@@ -217,13 +217,23 @@ impl Job {
         Ok((completed.id, self.trimmer.last_position()))
     }
 
-    /// Processes everything before `end`, takes the final checkpoint and stops.
+    /// Processes everything before `end`, takes the final checkpoint and stops. What is not processed
+    /// within `patience` stays in the log for the next start.
     ///
     /// # Errors
     /// [`Error::Job`] when the checkpoint does not complete; the log still has everything.
-    pub(crate) async fn finish(&self, end: u64) -> Result<()> {
-        while self.position() < end && !self.running.status().state.is_terminal() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+    pub(crate) async fn finish(&self, end: u64, patience: Duration) -> Result<()> {
+        let processed = tokio::time::timeout(patience, async {
+            while self.position() < end && !self.running.status().state.is_terminal() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        });
+        if processed.await.is_err() {
+            tracing::warn!(
+                position = self.position(),
+                end,
+                "not all of the log is processed; the next start goes on from there"
+            );
         }
         let stopped = self.running.stop(StopMode::Suspend).await;
         if stopped.is_err() {
