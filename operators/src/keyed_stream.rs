@@ -86,6 +86,7 @@ impl<T: Send + 'static, S: KeySelector<T>> KeyedStream<T, S> {
         let side_nodes = Arc::clone(&sides);
         self.keyed_task(uid, routes.clone(), move |cx, uid, next| {
             let mut store = cx.store(uid)?;
+            store.set_key_type::<S::Key>();
             let mut operator = make();
             operator.open(&mut store)?;
             let timers = KeyTimers::open::<S::Key>(&mut store, cx.config().max_parallelism)?;

@@ -117,7 +117,8 @@ impl<T: Send + 'static, S: KeySelector<T>> KeyedStream<T, S> {
         let sides = SideNodes::default();
         let takers = Arc::clone(&sides);
         self.keyed_task(uid, None, move |cx, uid, next| {
-            let store = cx.store(uid)?;
+            let mut store = cx.store(uid)?;
+            store.set_key_type::<S::Key>();
             let mut outputs = SideOutputs::default();
             for side in lock(&takers).iter() {
                 side(cx, &mut outputs)?;

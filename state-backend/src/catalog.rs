@@ -63,6 +63,9 @@ impl StateEntry {
 /// All states of a store, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct StateCatalog {
+    /// Type of the keys, for tools; see [`StateStore::set_key_type`](crate::StateStore::set_key_type).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_type: Option<String>,
     /// The states, in order of their names.
     pub states: Vec<StateEntry>,
 }

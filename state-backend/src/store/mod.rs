@@ -6,8 +6,8 @@ mod restore;
 mod snapshots;
 
 use crate::{
-    BackendStats, Error, KeyGroup, KeyGroupRange, KeyLike, KeyScope, KeyedState, KeyedStateBackend,
-    MaxParallelism, PreparedKey, Result, StateCatalog, StoreOptions,
+    BackendStats, Codec, Error, KeyGroup, KeyGroupRange, KeyLike, KeyScope, KeyedState,
+    KeyedStateBackend, MaxParallelism, PreparedKey, Result, StateCatalog, StateKey, StoreOptions,
     catalog::StateEntry,
     engine::Engine,
     key::{NO_NAMESPACE, hash_row},
@@ -43,6 +43,8 @@ pub struct StateStore {
     incoming: HashMap<String, RowFormat>,
     next_id: u16,
     restored: bool,
+    /// Name of the type of the keys, if it was given.
+    key_type: Option<String>,
     /// Table and group that the clock hand points at.
     hand: (usize, usize),
     sweep: Sweep,
@@ -147,6 +149,7 @@ impl StateStore {
             incoming: HashMap::new(),
             next_id: 1,
             restored: false,
+            key_type: None,
             hand: (0, 0),
             sweep: Sweep::default(),
         })
@@ -275,6 +278,12 @@ impl StateStore {
             .ok_or(Error::ForeignHandle)
     }
 
+    /// Notes the type of the keys in the catalog, so that tools can show them. Nothing is checked by
+    /// it: a store takes keys of any type.
+    pub fn set_key_type<K: StateKey>(&mut self) {
+        self.key_type = Some(Codec::<K>::name_of_type());
+    }
+
     /// The states that the store has, registered or restored.
     #[must_use]
     pub fn catalog(&self) -> StateCatalog {
@@ -285,7 +294,10 @@ impl StateStore {
             .chain(self.dormant.values().cloned())
             .collect();
         states.sort_by(|a, b| a.name.cmp(&b.name));
-        StateCatalog { states }
+        StateCatalog {
+            key_type: self.key_type.clone(),
+            states,
+        }
     }
 
     /// Sizes and counters; takes a pass over the groups.
