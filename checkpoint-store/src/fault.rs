@@ -31,6 +31,9 @@ pub enum Fault {
     Before,
     /// It happens and is reported as failed: a time-out with unknown outcome.
     After,
+    /// It happens, the answer is lost, and the client repeats it by itself: a create finds its own
+    /// blob, and says that it exists already.
+    Repeated,
     /// A read gives only the first half of the bytes.
     Short,
 }
@@ -66,7 +69,7 @@ impl FaultyBlobs {
         &self,
         call: Call,
         path: &BlobPath,
-        act: impl FnOnce() -> Result<T>,
+        act: impl Fn() -> Result<T>,
         shorten: impl FnOnce(T) -> T,
     ) -> Result<T> {
         let number = self.calls.fetch_add(1, Ordering::Relaxed);
@@ -88,6 +91,7 @@ impl FaultyBlobs {
             Fault::None => act(),
             Fault::Before => Err(failure()),
             Fault::After => act().and_then(|_| Err(failure())),
+            Fault::Repeated => act().and_then(|_| act()),
             Fault::Short => act().map(shorten),
         }
     }
@@ -113,14 +117,19 @@ impl BlobStore for FaultyBlobs {
     }
 
     fn get_range(&self, path: &BlobPath, range: Range<u64>) -> Result<Option<Bytes>> {
-        self.act(Call::Get, path, || self.inner.get_range(path, range), half)
+        self.act(
+            Call::Get,
+            path,
+            || self.inner.get_range(path, range.clone()),
+            half,
+        )
     }
 
     fn put(&self, path: &BlobPath, bytes: Bytes, mode: PutMode) -> Result<PutOutcome> {
         self.act(
             Call::Put,
             path,
-            || self.inner.put(path, bytes, mode),
+            || self.inner.put(path, bytes.clone(), mode),
             |outcome| outcome,
         )
     }

@@ -33,9 +33,10 @@
 //!   collects garbage. Everything it decides is in [`protocol`], as pure functions.
 //! * [`ShardWriter`] takes rows and writes sorted Parquet files; [`ManifestDraft`] makes the next
 //!   [`Manifest`] out of the previous one and what the shards wrote.
+//! * [`TableCheckpoints`]: all of that in three calls, for an application with tables of its own.
 //! * [`SavepointWriter`]: a savepoint, complete in one directory, to keep and move.
-//! * [`BlobStore`]: where bytes lie. [`LocalBlobs`] (files, synced) and [`MemoryBlobs`]; anything
-//!   else that keeps its contract, which the feature `conformance` checks.
+//! * [`BlobStore`]: where bytes lie. [`LocalBlobs`] (files, synced), [`MemoryBlobs`] and, as a
+//!   feature, object stores; anything else that keeps its contract, which `conformance` checks.
 //!
 //! # What it is not
 //! It takes no snapshot of anything: a state store (`state-backend`), or the application, says
@@ -44,6 +45,8 @@
 //!
 //! # Features
 //! * `conformance`: the suite that every blob store must pass.
+//! * `object-store`: `ObjectBlobs`, over any store of the crate `object_store`.
+//! * `s3`: S3 and what speaks its protocol, by URL.
 //! * `testing`: a blob store that fails as planned, and a disk that loses what was not synced.
 
 #![forbid(unsafe_code)]
@@ -70,9 +73,14 @@ mod rows;
 mod savepoint;
 mod shard;
 mod store;
+mod tables;
 mod typed;
 
-pub use blob::{BlobInfo, BlobStore, LocalBlobs, MemoryBlobs, PutMode, PutOutcome};
+#[cfg(feature = "object-store")]
+pub use blob::ObjectBlobs;
+pub use blob::{
+    Access, BlobInfo, BlobStore, LocalBlobs, MemoryBlobs, PutMode, PutOutcome, open_place,
+};
 pub use checksum::Crc32;
 pub use compact::Compaction;
 pub use compactor::Compactor;
@@ -95,4 +103,5 @@ pub use shard::ShardWriter;
 pub use store::{
     CheckpointStore, CommitOutcome, Latest, Listed, Location, Published, StoreOptions,
 };
-pub use typed::{Exported, StateDecoder, ValueColumn, key_text};
+pub use tables::{TableCheckpoints, TableRow, TableRows};
+pub use typed::{Exported, KeyDecoder, KeyParts, StateDecoder, ValueColumn};

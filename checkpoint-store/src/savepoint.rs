@@ -75,7 +75,7 @@ impl SavepointWriter {
             subtask,
             groups,
             kind: WriteKind::Full,
-            buffer_bytes: self.options.buffer_bytes,
+            options: self.options.clone(),
             columns: self.columns,
         })
     }

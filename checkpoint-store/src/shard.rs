@@ -7,11 +7,14 @@ use crate::ids::{BlobPath, CheckpointId, OperatorUid};
 use crate::manifest::FileRef;
 use crate::parquet::{EncodedFile, FileWriter, MAX_ROW_BYTES, RowGroupLimits, RowGroupRows};
 use crate::rows::RowBuffer;
+use crate::store::StoreOptions;
 use crate::typed::StateDecoder;
 use arrow_array::RecordBatch;
 use state_backend::{DeltaChunk, KeyGroup, KeyGroupRange, StateCatalog, StateId};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::panic::resume_unwind;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::Builder;
 
 /// Takes the rows of one shard at one checkpoint, in any order, and writes sorted Parquet files,
 /// at least one for each state that has rows.
@@ -37,7 +40,7 @@ pub struct ShardWriter {
     groups: KeyGroupRange,
     kind: WriteKind,
     names: BTreeMap<StateId, String>,
-    buffer_bytes: usize,
+    options: StoreOptions,
     columns: Columns,
     /// By the name of the state, for typed columns.
     decoders: BTreeMap<String, StateDecoder>,
@@ -57,7 +60,7 @@ pub(crate) struct ShardTarget {
     pub(crate) subtask: u16,
     pub(crate) groups: KeyGroupRange,
     pub(crate) kind: WriteKind,
-    pub(crate) buffer_bytes: usize,
+    pub(crate) options: StoreOptions,
     pub(crate) columns: Columns,
 }
 
@@ -81,7 +84,7 @@ impl ShardWriter {
             subtask,
             groups,
             kind,
-            buffer_bytes,
+            options,
             columns,
         } = target;
         Self {
@@ -94,7 +97,7 @@ impl ShardWriter {
             groups,
             kind,
             names: BTreeMap::new(),
-            buffer_bytes,
+            options,
             columns,
             decoders: BTreeMap::new(),
             limits: RowGroupLimits::default(),
@@ -172,7 +175,7 @@ impl ShardWriter {
             table.push(group.get(), key, value);
             // Looking at all tables for each row would cost; one that has not grown past its
             // share cannot have filled the buffer.
-            let share = self.buffer_bytes / 64;
+            let share = self.options.buffer_bytes / 64;
             if table.size() / share.max(1) != before / share.max(1) {
                 self.relieve()?;
             }
@@ -199,10 +202,14 @@ impl ShardWriter {
     /// # Errors
     /// [`Error::Blob`] when a file cannot be written, [`Error::Parquet`].
     pub fn finish(mut self) -> Result<ShardFiles> {
-        let states: Vec<String> = self.tables.keys().cloned().collect();
-        for state in states {
-            self.spill(&state)?;
+        let mut encoded = Vec::new();
+        while let Some((state, table)) = self.tables.pop_first() {
+            let number = self.files.len() + encoded.len();
+            encoded.extend(self.encode(&state, table, number)?);
         }
+        let threads = self.options.upload_threads;
+        self.files
+            .extend(store_files(&*self.blobs, &self.base, encoded, threads)?);
         Ok(ShardFiles {
             kind: self.kind,
             groups: self.groups,
@@ -214,7 +221,7 @@ impl ShardWriter {
     fn relieve(&mut self) -> Result<()> {
         loop {
             let total: usize = self.tables.values().map(RowBuffer::size).sum();
-            if total <= self.buffer_bytes {
+            if total <= self.options.buffer_bytes {
                 return Ok(());
             }
             let largest = self.tables.iter().max_by_key(|(_, table)| table.size());
@@ -226,13 +233,27 @@ impl ShardWriter {
     }
 
     fn spill(&mut self, state: &str) -> Result<()> {
-        let Some(mut table) = self.tables.remove(state) else {
+        let Some(table) = self.tables.remove(state) else {
             return Ok(());
         };
-        let name = format!("{state}-{}-{}", self.subtask, self.files.len());
+        if let Some(encoded) = self.encode(state, table, self.files.len())? {
+            self.files
+                .push(store_file(&*self.blobs, &self.base, encoded)?);
+        }
+        Ok(())
+    }
+
+    /// Rows as a file; none when there are none.
+    fn encode(
+        &self,
+        state: &str,
+        mut table: RowBuffer,
+        number: usize,
+    ) -> Result<Option<EncodedFile>> {
+        let name = format!("{state}-{}-{number}", self.subtask);
         // A long state name is cut in the path, which the numbers keep unique.
         let name = if name.len() > 100 {
-            format!("state-{}-{}", self.subtask, self.files.len())
+            format!("state-{}-{number}", self.subtask)
         } else {
             name
         };
@@ -247,12 +268,47 @@ impl ShardWriter {
         )?;
         table.drain_sorted(|group, key, value| writer.push(group, key, value))?;
         drop(table);
-        if let Some(encoded) = writer.finish()? {
-            self.files
-                .push(store_file(&*self.blobs, &self.base, encoded)?);
-        }
-        Ok(())
+        writer.finish()
     }
+}
+
+/// Puts encoded files where their references say, several at a time, and gives the references in
+/// the order of the files. After an error some may be there.
+fn store_files(
+    blobs: &dyn BlobStore,
+    base: &BlobPath,
+    encoded: Vec<EncodedFile>,
+    threads: usize,
+) -> Result<Vec<FileRef>> {
+    let threads = threads.min(encoded.len());
+    let queue = Mutex::new(encoded.into_iter().enumerate());
+    let work = || {
+        let mut stored = Vec::new();
+        loop {
+            let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some((number, file)) = next else {
+                return Ok::<_, Error>(stored);
+            };
+            stored.push((number, store_file(blobs, base, file)?));
+        }
+    };
+    let mut stored = std::thread::scope(|scope| {
+        // Without another thread this one does it all.
+        let others: Vec<_> = (1..threads)
+            .filter_map(|_| Builder::new().spawn_scoped(scope, work).ok())
+            .collect();
+        let mut stored = work();
+        for other in others {
+            let more = other.join().unwrap_or_else(|panic| resume_unwind(panic));
+            stored = stored.and_then(|mut stored| {
+                stored.extend(more?);
+                Ok(stored)
+            });
+        }
+        stored
+    })?;
+    stored.sort_unstable_by_key(|(number, _)| *number);
+    Ok(stored.into_iter().map(|(_, file)| file).collect())
 }
 
 /// Puts an encoded file where its reference says.

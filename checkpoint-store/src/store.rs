@@ -17,14 +17,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub struct StoreOptions {
     pub(crate) buffer_bytes: usize,
     pub(crate) file_bytes: usize,
+    pub(crate) upload_threads: usize,
 }
 
 impl Default for StoreOptions {
-    /// 32 MiB of buffer a shard, files of up to 64 MiB.
+    /// 32 MiB of buffer a shard, files of up to 64 MiB, four files of a shard at a time.
     fn default() -> Self {
         Self {
             buffer_bytes: 32 << 20,
             file_bytes: 64 << 20,
+            upload_threads: 4,
         }
     }
 }
@@ -34,6 +36,15 @@ impl StoreOptions {
     #[must_use]
     pub fn with_buffer_bytes(mut self, bytes: usize) -> Self {
         self.buffer_bytes = bytes.max(64 << 10);
+        self
+    }
+
+    /// Files that one [`ShardWriter`] hands to the storage at a time when it finishes, at least one. A
+    /// file waits for a disk or a network rather than for the processor, and a shard has one a
+    /// state.
+    #[must_use]
+    pub fn with_upload_threads(mut self, threads: usize) -> Self {
+        self.upload_threads = threads.max(1);
         self
     }
 
@@ -185,7 +196,7 @@ impl CheckpointStore {
             subtask,
             groups,
             kind,
-            buffer_bytes: self.options.buffer_bytes,
+            options: self.options.clone(),
             columns: Columns::Plain,
         }))
     }

@@ -18,7 +18,12 @@ mod job;
 mod life;
 #[path = "it/python.rs"]
 mod python;
+#[cfg(feature = "s3")]
+#[path = "it/s3.rs"]
+mod s3;
 #[path = "it/state_store.rs"]
 mod state_store;
+#[path = "it/tables.rs"]
+mod tables;
 #[path = "it/typed.rs"]
 mod typed;

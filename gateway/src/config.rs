@@ -111,6 +111,9 @@ impl Default for StateConfig {
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct CheckpointSection {
+    /// Where checkpoints go, a directory or `s3://bucket/prefix` (feature `s3`); `checkpoints` in the
+    /// data directory unless given. No other gateway may have the same.
+    pub dir: Option<PathBuf>,
     /// Time between two checkpoints.
     #[serde(deserialize_with = "duration")]
     pub interval: Duration,
@@ -124,6 +127,7 @@ pub struct CheckpointSection {
 impl Default for CheckpointSection {
     fn default() -> Self {
         Self {
+            dir: None,
             interval: Duration::from_secs(1),
             timeout: Duration::from_secs(60),
             retained: 3,

@@ -2,11 +2,19 @@
 
 mod local;
 mod memory;
+#[cfg(feature = "object-store")]
+mod object;
+mod place;
+#[cfg(feature = "s3")]
+mod s3;
 
 pub use local::LocalBlobs;
 #[cfg(any(test, feature = "testing"))]
 pub use local::simulated::{CrashPlan, SimulatedDisk};
 pub use memory::MemoryBlobs;
+#[cfg(feature = "object-store")]
+pub use object::ObjectBlobs;
+pub use place::{Access, open_place};
 
 use crate::error::Result;
 use crate::ids::BlobPath;
@@ -20,8 +28,9 @@ use std::ops::Range;
 /// * A blob appears whole or not at all, whatever crashes.
 /// * When [`put`](Self::put) has returned, the blob survives a power loss, and every later
 ///   `get` and `list` sees it (strong consistency, as of S3 since 2020).
-/// * [`PutMode::Create`] is linearizable: of any number of writers exactly one sees
-///   [`PutOutcome::Written`].
+/// * [`PutMode::Create`] is linearizable: of any number of writers exactly one creates the blob, and
+///   no other sees [`PutOutcome::Written`]. A store that repeats requests by itself may answer even
+///   the one with [`PutOutcome::AlreadyExists`], so a caller who needs to know compares contents.
 /// * A `put` that returns an error may have happened or not. No other call leaves that open.
 ///
 /// Wrappers forward all methods; there are no defaults to forget.

@@ -1,6 +1,6 @@
 //! One state as one typed Parquet file, for whoever wants the data and not the state.
 
-use super::{StateDecoder, TypedColumn, key_text};
+use super::{KeyDecoder, StateDecoder, TypedColumn};
 use crate::error::{Error, Result};
 use crate::ids::{BlobPath, OperatorUid};
 use crate::manifest::Manifest;
@@ -37,7 +37,7 @@ pub struct Exported {
 
 impl CheckpointStore {
     /// Writes one state as a Parquet file for queries: `key_group`, `key` (the bytes), `key_text`
-    /// (what they say, see [`key_text`](crate::key_text)), `written_ms` (for a state with a time to
+    /// (what they say, see [`KeyDecoder`]), `written_ms` (for a state with a time to
     /// live and a known shape), and `value`: the bytes, or with [`ValueColumn::Typed`] a struct for
     /// a struct and a map for a map. Rows are in order of key group and key. Memory: about 20 MiB.
     ///
@@ -60,7 +60,7 @@ impl CheckpointStore {
             ValueColumn::Typed => snapshot.catalog.get(state).and_then(StateDecoder::of),
         };
         let max = state_backend::MaxParallelism::new(snapshot.max_parallelism)?;
-        let mut table = Table::new(decoder);
+        let mut table = Table::new(decoder, KeyDecoder::of(&snapshot.catalog, state));
         let properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).unwrap_or_default()))
             .set_max_row_group_row_count(Some(1 << 16))
@@ -92,6 +92,7 @@ impl CheckpointStore {
 
 /// A batch in the making.
 struct Table {
+    key_decoder: KeyDecoder,
     decoder: Option<StateDecoder>,
     typed: Option<TypedColumn>,
     groups: Vec<u16>,
@@ -103,8 +104,9 @@ struct Table {
 }
 
 impl Table {
-    fn new(decoder: Option<StateDecoder>) -> Self {
+    fn new(decoder: Option<StateDecoder>, key_decoder: KeyDecoder) -> Self {
         Self {
+            key_decoder,
             typed: decoder.clone().map(TypedColumn::new),
             decoder,
             groups: Vec::new(),
@@ -155,7 +157,10 @@ impl Table {
     fn take(&mut self) -> Result<RecordBatch, ArrowError> {
         let schema = self.schema()?;
         let keys = std::mem::take(&mut self.keys);
-        let texts: Vec<String> = keys.iter().map(|key| key_text(key)).collect();
+        let texts: Vec<String> = keys
+            .iter()
+            .map(|key| self.key_decoder.parts(key).to_string())
+            .collect();
         let mut columns: Vec<ArrayRef> = vec![
             Arc::new(UInt16Array::from(std::mem::take(&mut self.groups))),
             Arc::new(BinaryArray::from_iter_values(keys)),

@@ -5,12 +5,14 @@
 
 mod column;
 mod export;
+mod key;
 mod value;
 
 use arrow_array::ArrayRef;
 use arrow_schema::{ArrowError, DataType};
 use column::Column;
 pub use export::{Exported, ValueColumn};
+pub use key::{KeyDecoder, KeyParts};
 use serde_json::{Value as Json, json};
 use state_backend::{Shape, StateEntry, StateKind};
 use value::Value;
@@ -141,46 +143,5 @@ impl TypedColumn {
     pub(crate) fn data_type(&self) -> Result<DataType, ArrowError> {
         let empty = Column::new(&self.decoder.shape).finish()?;
         Ok(empty.data_type().clone())
-    }
-}
-
-/// A row's key for people: its parts, as text where they are text, in hexadecimal digits
-/// otherwise. A key is `key | 0` or `key | 1 | namespace`, and a map's key after that; texts end with
-/// `0 1`, with zeros in them written as `0 255` (docs/formats.md).
-pub fn key_text(key: &[u8]) -> String {
-    let Some((text, rest)) = split_text(key) else {
-        return value::hex(key);
-    };
-    match rest {
-        [] | [0] => text,
-        [0, map_key @ ..] => format!("{text} / {}", part_text(map_key)),
-        [1, namespace @ ..] => format!("{text} @ {}", part_text(namespace)),
-        _ => value::hex(key),
-    }
-}
-
-fn part_text(part: &[u8]) -> String {
-    match split_text(part) {
-        Some((text, [])) => text,
-        _ => value::hex(part),
-    }
-}
-
-fn split_text(bytes: &[u8]) -> Option<(String, &[u8])> {
-    let mut text = Vec::new();
-    let mut rest = bytes;
-    loop {
-        let zero = rest.iter().position(|byte| *byte == 0)?;
-        text.extend_from_slice(&rest[..zero]);
-        match rest.get(zero + 1)? {
-            1 => {
-                let text = String::from_utf8(text).ok()?;
-                let printable = !text.chars().any(char::is_control);
-                return printable.then_some((text, &rest[zero + 2..]));
-            }
-            255 => text.push(0),
-            _ => return None,
-        }
-        rest = &rest[zero + 2..];
     }
 }

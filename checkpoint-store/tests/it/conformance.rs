@@ -122,3 +122,59 @@ mod faultless_wrapper {
 
     checkpoint_store::blob_store_conformance!(open);
 }
+
+mod object_store_in_memory {
+    use super::*;
+    use checkpoint_store::{BlobPath, ObjectBlobs};
+
+    fn open() -> Arc<dyn BlobStore> {
+        let store = Arc::new(object_store::memory::InMemory::new());
+        Arc::new(ObjectBlobs::new(store, &BlobPath::root()).unwrap())
+    }
+
+    checkpoint_store::blob_store_conformance!(open);
+}
+
+mod object_store_below_a_prefix {
+    use super::*;
+    use checkpoint_store::{BlobPath, ObjectBlobs, PutMode};
+
+    fn open() -> Arc<dyn BlobStore> {
+        let store = Arc::new(object_store::memory::InMemory::new());
+        let neighbour = ObjectBlobs::new(
+            Arc::<object_store::memory::InMemory>::clone(&store),
+            &BlobPath::new("jobs/ab").unwrap(),
+        );
+        // What others keep beside it is not seen.
+        let path = BlobPath::new("x").unwrap();
+        let bytes = bytes::Bytes::from_static(b"theirs");
+        let _ = neighbour.unwrap().put(&path, bytes, PutMode::Create);
+        Arc::new(ObjectBlobs::new(store, &BlobPath::new("jobs/a").unwrap()).unwrap())
+    }
+
+    checkpoint_store::blob_store_conformance!(open);
+
+    #[test]
+    fn an_encoded_name_stays_as_it_is() {
+        let blobs = open();
+        let path = BlobPath::root().join("wide name/ü").join("%41.parquet");
+        let bytes = bytes::Bytes::from_static(b"1");
+        let _ = blobs.put(&path, bytes, PutMode::Create).unwrap();
+        let [listed] = &blobs.list(&BlobPath::root()).unwrap()[..] else {
+            panic!("one blob was put");
+        };
+        assert_eq!(listed.path, path);
+        assert!(blobs.get(&path).unwrap().is_some());
+    }
+
+    #[test]
+    fn it_works_from_within_an_asynchronous_runtime() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let blobs = open();
+            assert_eq!(blobs.list(&BlobPath::root()).unwrap(), []);
+        });
+    }
+}

@@ -112,16 +112,38 @@ fn power_failure_at_every_step_of_the_disk() {
     }
 }
 
-#[test]
-fn the_process_dies_at_every_call_of_the_store() {
-    let count = Arc::new(FaultyBlobs::new(Arc::new(MemoryBlobs::new()), |_, _, _| {
-        Fault::None
-    }));
+fn memory() -> Arc<dyn BlobStore> {
+    Arc::new(MemoryBlobs::new())
+}
+
+fn object_store() -> Arc<dyn BlobStore> {
+    let store = Arc::new(object_store::memory::InMemory::new());
+    Arc::new(ObjectBlobs::new(store, &BlobPath::new("jobs/1").unwrap()).unwrap())
+}
+
+/// How many calls the workload makes.
+fn calls(open: fn() -> Arc<dyn BlobStore>) -> u64 {
+    let count = Arc::new(FaultyBlobs::new(open(), |_, _, _| Fault::None));
     let counted: Arc<dyn BlobStore> = Arc::clone(&count) as Arc<dyn BlobStore>;
     workload(&counted, &mut Known::default()).unwrap();
-    for call in 0..count.calls() {
-        for fault in [Fault::Before, Fault::After] {
-            let beneath: Arc<dyn BlobStore> = Arc::new(MemoryBlobs::new());
+    count.calls()
+}
+
+#[test]
+fn the_process_dies_at_every_call_of_the_store() {
+    die_at_every_call(memory, &[Fault::Before, Fault::After]);
+}
+
+#[test]
+fn the_process_dies_at_every_call_of_an_object_store() {
+    // `Before` of a call is `After` of the one before it.
+    die_at_every_call(object_store, &[Fault::After]);
+}
+
+fn die_at_every_call(open: fn() -> Arc<dyn BlobStore>, faults: &[Fault]) {
+    for call in 0..calls(open) {
+        for &fault in faults {
+            let beneath = open();
             // The call fails, and so does every later one: the process is gone.
             let dying: Arc<dyn BlobStore> = Arc::new(FaultyBlobs::new(
                 Arc::clone(&beneath),
@@ -140,15 +162,22 @@ fn the_process_dies_at_every_call_of_the_store() {
 
 #[test]
 fn one_failed_call_is_survived_and_an_unknown_outcome_settled() {
-    let count = Arc::new(FaultyBlobs::new(Arc::new(MemoryBlobs::new()), |_, _, _| {
-        Fault::None
-    }));
-    let counted: Arc<dyn BlobStore> = Arc::clone(&count) as Arc<dyn BlobStore>;
-    workload(&counted, &mut Known::default()).unwrap();
+    fail_each_call(
+        memory,
+        &[Fault::Before, Fault::After, Fault::Repeated, Fault::Short],
+    );
+}
+
+#[test]
+fn one_failed_call_of_an_object_store_is_survived() {
+    fail_each_call(object_store, &[Fault::After, Fault::Repeated]);
+}
+
+fn fail_each_call(open: fn() -> Arc<dyn BlobStore>, faults: &[Fault]) {
     let mut settled = 0;
-    for call in 0..count.calls() {
-        for fault in [Fault::Before, Fault::After, Fault::Short] {
-            let beneath: Arc<dyn BlobStore> = Arc::new(MemoryBlobs::new());
+    for call in 0..calls(open) {
+        for &fault in faults {
+            let beneath = open();
             let was_put = Arc::new(std::sync::atomic::AtomicBool::new(false));
             let seen = Arc::clone(&was_put);
             let blobs: Arc<dyn BlobStore> = Arc::new(FaultyBlobs::new(
@@ -164,7 +193,7 @@ fn one_failed_call_is_survived_and_an_unknown_outcome_settled() {
             let mut known = Known::default();
             let run = workload(&blobs, &mut known);
             let was_put = was_put.load(std::sync::atomic::Ordering::Relaxed);
-            if was_put && fault == Fault::After {
+            if (was_put && fault == Fault::After) || fault == Fault::Repeated {
                 // A put that happened is found to have happened.
                 run.unwrap();
                 settled += 1;

@@ -5,7 +5,10 @@ use checkpoint_store::*;
 use std::sync::Arc;
 
 fn history() -> (Arc<dyn BlobStore>, Job, crate::job::Model) {
-    let blobs: Arc<dyn BlobStore> = Arc::new(MemoryBlobs::new());
+    history_on(Arc::new(MemoryBlobs::new()))
+}
+
+fn history_on(blobs: Arc<dyn BlobStore>) -> (Arc<dyn BlobStore>, Job, crate::job::Model) {
     let mut job = Job::start(Arc::clone(&blobs), 1).unwrap();
     for number in 0..10 {
         job.set(key("s", number), vec![number as u8; 3]);
@@ -63,14 +66,25 @@ fn check(
 
 #[test]
 fn every_flipped_byte_is_harmless_or_reported() {
-    let (blobs, job, before) = history();
+    flip_bytes(Arc::new(MemoryBlobs::new()), 1, &[0x01, 0xff]);
+}
+
+#[test]
+fn flipped_bytes_in_an_object_store_are_harmless_or_reported() {
+    let store = Arc::new(object_store::memory::InMemory::new());
+    let blobs = ObjectBlobs::new(store, &BlobPath::root()).unwrap();
+    flip_bytes(Arc::new(blobs), 11, &[0x10]);
+}
+
+fn flip_bytes(blobs: Arc<dyn BlobStore>, step: usize, flips: &[u8]) {
+    let (blobs, job, before) = history_on(blobs);
     assert!(!check(&blobs, &job.model, &before));
     let mut reported = 0_usize;
     let mut all = 0_usize;
     for path in files(&blobs) {
         let sound = blobs.get(&path).unwrap().unwrap();
-        for at in 0..sound.len() {
-            for flip in [0x01, 0xff] {
+        for at in (0..sound.len()).step_by(step) {
+            for flip in flips {
                 let mut bytes = sound.to_vec();
                 bytes[at] ^= flip;
                 let _ = blobs.put(&path, bytes.into(), PutMode::Overwrite).unwrap();

@@ -81,7 +81,10 @@ pub(crate) struct Job {
 impl Job {
     /// Takes the directory over and goes on from its newest usable checkpoint.
     pub(crate) fn start(blobs: Arc<dyn BlobStore>, parallelism: u16) -> Result<Self> {
-        let options = StoreOptions::default().with_buffer_bytes(64 << 10);
+        // One thread, so that a crash at the n-th call is a crash at the n-th call.
+        let options = StoreOptions::default()
+            .with_buffer_bytes(64 << 10)
+            .with_upload_threads(1);
         let store = CheckpointStore::open(blobs, options.with_file_bytes(64 << 10))?;
         let mut latest = store.latest()?;
         let next_id = latest.next_id;

@@ -17,7 +17,7 @@ pub(crate) fn python(packages: &[&str]) -> Option<PathBuf> {
         Ok(output) if output.status.success() => Some(python),
         _ => {
             println!(
-                "skipped: {} with {} is missing; run checkpoint-store/tests/python/venv",
+                "skipped: {} with {} is missing; run checkpoint-store/tests/python/venv s3",
                 python.display(),
                 packages.join(", ")
             );

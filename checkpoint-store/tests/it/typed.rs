@@ -3,8 +3,8 @@
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type, UInt64Type};
 use checkpoint_store::{
-    BlobPath, CheckpointStore, ManifestDraft, MemoryBlobs, OperatorUid, OperatorUpdate,
-    SavepointWriter, StateDecoder, ValueColumn, WriteKind, key_text,
+    BlobPath, CheckpointStore, KeyDecoder, ManifestDraft, MemoryBlobs, OperatorUid, OperatorUpdate,
+    SavepointWriter, StateDecoder, ValueColumn, WriteKind,
 };
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::{Deserialize, Serialize};
@@ -132,7 +132,10 @@ fn rows_are_json_by_their_shape_alone() {
         let groups = crate::job::all_groups_of(128);
         store
             .for_each_row(&manifest, &uid, state, groups, |_, key, value| {
-                rows.insert(key_text(key), decoder.to_json(value).unwrap());
+                rows.insert(
+                    KeyDecoder::default().parts(key).to_string(),
+                    decoder.to_json(value).unwrap(),
+                );
                 // Damaged bytes are an error or another value, never a panic.
                 for at in 0..value.len() {
                     let mut bytes = value.to_vec();
@@ -278,6 +281,6 @@ fn keys_are_text_where_they_are_text() {
         (b"\x00\x00\x00\x05\0", "0x0000000500"),
         (b"", "0x"),
     ] {
-        assert_eq!(key_text(key), text);
+        assert_eq!(KeyDecoder::default().parts(key).to_string(), text);
     }
 }

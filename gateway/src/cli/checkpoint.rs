@@ -1,5 +1,5 @@
 //! `weir checkpoint` and `weir savepoint`: look at, check, copy and tidy up what a job left behind,
-//! on a directory, without a gateway.
+//! in a directory or an object store, without a gateway.
 
 mod compare;
 mod data;
@@ -24,7 +24,7 @@ enum CheckpointCommand {
     /// List the checkpoints of a directory, newest first.
     Ls(At),
     /// Show one: operators, states, sizes, timings, positions.
-    Show(One),
+    Show(ShowArgs),
     /// Read every file and compare it with its checksum.
     Verify(VerifyArgs),
     /// Compare two, entry by entry.
@@ -55,7 +55,7 @@ enum SavepointCommand {
     /// List the savepoints below a directory.
     Ls(At),
     /// Show one.
-    Show(One),
+    Show(ShowArgs),
     /// Read every file and compare it with its checksum.
     Verify(VerifyArgs),
     /// Remove one.
@@ -65,7 +65,8 @@ enum SavepointCommand {
 /// A directory and how to print.
 #[derive(Debug, clap::Args)]
 struct At {
-    /// The directory: of checkpoints, of a savepoint, or a gateway's data directory.
+    /// The directory: of checkpoints, of a savepoint, or a gateway's data directory; or
+    /// s3://bucket/prefix, in a build with the feature `s3`.
     dir: PathBuf,
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
@@ -79,6 +80,15 @@ struct One {
     /// The checkpoint; the newest usable one unless given.
     #[arg(long, value_name = "NUMBER")]
     id: Option<u64>,
+}
+
+#[derive(Debug, clap::Args)]
+struct ShowArgs {
+    #[command(flatten)]
+    one: One,
+    /// Read the files to count the entries of chains, which the manifest does not know.
+    #[arg(long)]
+    count: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -109,7 +119,7 @@ struct CatArgs {
     /// The operator, where several have a state of that name.
     #[arg(long, value_name = "UID")]
     operator: Option<String>,
-    /// Only entries of this key.
+    /// Only entries of this key, or of this key within a map.
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
     /// Most entries to print.
@@ -160,7 +170,7 @@ struct CheckArgs {
 struct CreateArgs {
     #[command(flatten)]
     one: One,
-    /// The savepoint's directory; must be empty or missing.
+    /// The savepoint's directory or s3://bucket/prefix; must be empty or missing.
     to: PathBuf,
     /// Add a column with the values as columns of their type.
     #[arg(long)]

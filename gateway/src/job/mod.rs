@@ -15,7 +15,9 @@ use crate::{
     log::IngestLog,
     proto::v1::{self, Update},
 };
-use checkpoint_store::{CheckpointStore, LocalBlobs, StoreOptions};
+use checkpoint_store::{
+    Access, CheckpointStore, ExpectedOperator, OperatorUid, StoreOptions, open_place,
+};
 use input::Input;
 use operators::{
     CheckpointConfig, JobConfig, JobState, QueryHandle, RestartStrategy, RunningJob, StopMode,
@@ -24,7 +26,7 @@ use operators::{
 use profile::{ProfileOperator, ProfileQuery};
 use recommend::{ListQuery, RecommendOperator};
 use source::{LogSource, SOURCE};
-use state_backend::BackendConfig;
+use state_backend::{BackendConfig, MaxParallelism};
 use std::{
     sync::{
         Arc,
@@ -47,6 +49,26 @@ pub(crate) struct Job {
     /// The position behind the last entry in the lists.
     position: Arc<AtomicU64>,
     trimmer: Arc<Trimmer>,
+}
+
+/// What the job's operators register, and how many subtasks they have: what a checkpoint must fit.
+///
+/// # Errors
+/// None in practice: the states register in an empty store.
+pub(crate) fn expected_operators(config: &Config) -> Result<Vec<ExpectedOperator>> {
+    let operators = [
+        ("profile", config.state.parallelism, profile::catalog()),
+        ("recommend", 1, recommend::catalog()),
+    ];
+    let expected = operators.into_iter().map(|(uid, parallelism, catalog)| {
+        Ok(ExpectedOperator {
+            uid: OperatorUid::new(uid)?,
+            parallelism,
+            max_parallelism: MaxParallelism::DEFAULT.get(),
+            catalog: Some(catalog.map_err(checkpoint_store::Error::from)?),
+        })
+    });
+    Ok(expected.collect::<checkpoint_store::Result<_>>()?)
 }
 
 /// Figures of the job.
@@ -75,8 +97,10 @@ impl Job {
         catalogue: &ItemCatalogue,
         hub: &Arc<Hub>,
     ) -> Result<Self> {
-        let blobs = LocalBlobs::open(dir.checkpoints())?;
-        let store = CheckpointStore::open(Arc::new(blobs), StoreOptions::default())?;
+        let place = config.checkpoint.dir.clone();
+        let place = place.unwrap_or_else(|| dir.checkpoints());
+        let blobs = open_place(&place, Access::Write)?;
+        let store = CheckpointStore::open(blobs, StoreOptions::default())?;
         let trimmer = Arc::new(Trimmer::new(log.clone(), config.checkpoint.retained));
         let position = Arc::new(AtomicU64::new(0));
 

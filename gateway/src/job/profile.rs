@@ -5,7 +5,7 @@ use crate::proto::v1;
 use operators::{Collector, Element, Operator, OperatorContext, QueryOperator, Result};
 use recsys::{UserEvent, UserProfile};
 use serde::{Deserialize, Serialize};
-use state_backend::{StateStore, ValueDef, ValueState};
+use state_backend::{StateCatalog, StateStore, StoreOptions, ValueDef, ValueState};
 use std::collections::VecDeque;
 
 /// Items kept in a user's history: the most recent ones.
@@ -92,12 +92,24 @@ pub(super) struct ProfileOperator {
     users: Option<ValueState<UserRecord>>,
 }
 
+/// Registers the state.
+fn register(store: &mut StateStore) -> state_backend::Result<ValueState<UserRecord>> {
+    store.value(&ValueDef::new("user"))
+}
+
+/// The states that [`ProfileOperator`] keeps.
+pub(super) fn catalog() -> state_backend::Result<StateCatalog> {
+    let mut store = StateStore::open(StoreOptions::new())?;
+    register(&mut store)?;
+    Ok(store.catalog())
+}
+
 impl Operator for ProfileOperator {
     type In = Input;
     type Out = ();
 
     fn open(&mut self, store: &mut StateStore) -> Result<()> {
-        self.users = Some(store.value(&ValueDef::new("user"))?);
+        self.users = Some(register(store)?);
         Ok(())
     }
 

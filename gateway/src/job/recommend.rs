@@ -7,7 +7,7 @@ use super::input::Input;
 use crate::{catalogue::ItemCatalogue, convert, hub::Hub, proto::v1::Update};
 use operators::{Collector, Element, Error, Operator, OperatorContext, QueryOperator, Result};
 use recsys::{Command, Engine, RecordStates, Request, StateRecords, UserId, model::Options};
-use state_backend::{KeyScope, StateStore, ValueDef, ValueState};
+use state_backend::{KeyScope, StateCatalog, StateStore, StoreOptions, ValueDef, ValueState};
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
@@ -36,6 +36,22 @@ pub(super) struct RecommendOperator {
 struct States {
     records: RecordStates,
     position: ValueState<u64>,
+}
+
+impl States {
+    fn register(store: &mut StateStore) -> state_backend::Result<Self> {
+        Ok(Self {
+            records: RecordStates::open(store)?,
+            position: store.value(&ValueDef::new("position"))?,
+        })
+    }
+}
+
+/// The states that [`RecommendOperator`] keeps.
+pub(super) fn catalog() -> state_backend::Result<StateCatalog> {
+    let mut store = StateStore::open(StoreOptions::new())?;
+    States::register(&mut store)?;
+    Ok(store.catalog())
 }
 
 impl RecommendOperator {
@@ -95,10 +111,7 @@ impl Operator for RecommendOperator {
     type Out = Update;
 
     fn open(&mut self, store: &mut StateStore) -> Result<()> {
-        self.states = Some(States {
-            records: RecordStates::open(store)?,
-            position: store.value(&ValueDef::new("position"))?,
-        });
+        self.states = Some(States::register(store)?);
         Ok(())
     }
 

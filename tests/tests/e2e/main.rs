@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test a failure is a panic")]
 
 mod bad_input;
+mod checkpoints;
 mod crash;
 mod deskdrop;
 mod gateway_under_test;

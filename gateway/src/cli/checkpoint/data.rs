@@ -3,7 +3,7 @@
 use super::super::output::{Format, table};
 use super::{CatArgs, CliError, CliResult, ExportArgs, place, size};
 use checkpoint_store::{
-    CheckpointStore, Error, Manifest, OperatorSnapshot, StateDecoder, key_text,
+    CheckpointStore, Error, KeyDecoder, Manifest, OperatorSnapshot, StateDecoder,
 };
 use serde_json::{Value, json};
 use state_backend::{KeyGroup, KeyGroupRange, MaxParallelism, java_string_hash, key_group_of};
@@ -60,6 +60,7 @@ fn entries(
     groups: KeyGroupRange,
 ) -> Result<Vec<Printed>, CliError> {
     let decoder = operator.catalog.get(&args.state).and_then(StateDecoder::of);
+    let keys = KeyDecoder::of(&operator.catalog, &args.state);
     let mut found = Vec::new();
     let scanned = store.for_each_row(
         manifest,
@@ -67,12 +68,9 @@ fn entries(
         &args.state,
         groups,
         |group, key, value| {
-            let text = key_text(key);
-            let wanted = args.key.as_deref().is_none_or(|wanted| {
-                let part = text.split([' ']).next();
-                part == Some(wanted) || text == wanted
-            });
-            if !wanted {
+            let parts = keys.parts(key);
+            let wanted = args.key.as_deref();
+            if !wanted.is_none_or(|wanted| parts.is(wanted)) {
                 return Ok(());
             }
             if found.len() as u64 >= args.limit {
@@ -91,7 +89,7 @@ fn entries(
             };
             found.push(Printed {
                 group: group.get(),
-                key: text,
+                key: parts.to_string(),
                 value,
             });
             Ok(())

@@ -3,11 +3,10 @@
 use super::super::output::Format;
 use super::{At, CliError, CliResult, CreateArgs, GcArgs, place, size};
 use checkpoint_store::{
-    BlobPath, CompactionPolicy, GcMode, LocalBlobs, ManifestDraft, OperatorUpdate, Retention,
-    SavepointWriter, StoreOptions,
+    Access, BlobPath, CompactionPolicy, GcMode, ManifestDraft, OperatorUpdate, Retention,
+    SavepointWriter, StoreOptions, open_place,
 };
 use serde_json::json;
-use std::sync::Arc;
 use time_engine::{Clock, SystemClock};
 
 pub(super) fn collect(args: &GcArgs) -> CliResult {
@@ -88,7 +87,10 @@ pub(super) fn compact(args: &At) -> CliResult {
         .manifest
         .ok_or_else(|| CliError::NotFound("there is no usable checkpoint".to_owned()))?;
     let Some(compaction) = store.compact(&manifest, &CompactionPolicy::EVERYTHING)? else {
-        println!("nothing to do: no chain is longer than one checkpoint");
+        match args.format {
+            Format::Json => println!("{}", json!({ "id": null })),
+            Format::Table => println!("nothing to do: no chain is longer than one checkpoint"),
+        }
         return Ok(());
     };
     let created = manifest.created_ms;
@@ -139,7 +141,7 @@ pub(super) fn compact(args: &At) -> CliResult {
 
 pub(super) fn create_savepoint(args: &CreateArgs) -> CliResult {
     let (store, manifest) = place::open_one(&args.one)?;
-    let blobs = Arc::new(LocalBlobs::open(&args.to)?);
+    let blobs = open_place(&args.to, Access::Write)?;
     let mut writer = SavepointWriter::create(blobs, BlobPath::root(), StoreOptions::default())?;
     if args.typed {
         writer = writer.with_typed_columns();

@@ -1,9 +1,10 @@
 //! `ls` and `show`.
 
 use super::super::output::{Format, instant, table};
-use super::{At, CliResult, One, place, size};
-use checkpoint_store::{BlobPath, Damage, Manifest};
+use super::{At, CliError, CliResult, ShowArgs, place, size};
+use checkpoint_store::{BlobPath, CheckpointStore, Damage, Error, Manifest, StateSummary};
 use serde_json::{Value, json};
+use state_backend::{KeyGroupRange, MaxParallelism};
 
 fn line(manifest: Option<&Manifest>, id: u64, damage: &[Damage]) -> Value {
     let damage: Vec<String> = damage.iter().map(ToString::to_string).collect();
@@ -125,13 +126,45 @@ pub(super) fn savepoints(args: &At) -> CliResult {
     Ok(())
 }
 
-pub(super) fn show(args: &One) -> CliResult {
-    let (_, manifest) = place::open_one(args)?;
-    let summary = manifest.summary();
-    if args.at.format == Format::Json {
+/// Entries of a state: what the manifest alone says, unless the files are to be read.
+fn entries(
+    args: &ShowArgs,
+    store: &CheckpointStore,
+    manifest: &Manifest,
+    state: &StateSummary,
+) -> Result<Option<u64>, CliError> {
+    if state.layers <= 1 {
+        return Ok(Some(state.rows - state.deletions));
+    }
+    if !args.count {
+        return Ok(None);
+    }
+    let max = manifest.operator(&state.operator);
+    let max = max.map_or(1, |operator| operator.max_parallelism);
+    let max = MaxParallelism::new(max).map_err(Error::from)?;
+    let all = KeyGroupRange::all(max);
+    let visit = |_, _: &[u8], _: &[u8]| Ok::<_, Error>(());
+    let count = store.for_each_row(manifest, &state.operator, &state.state, all, visit)?;
+    Ok(Some(count))
+}
+
+pub(super) fn show(args: &ShowArgs) -> CliResult {
+    let (store, manifest) = place::open_one(&args.one)?;
+    let mut summary = Vec::new();
+    for state in manifest.summary() {
+        let entries = entries(args, &store, &manifest, &state)?;
+        summary.push((state, entries));
+    }
+    if args.one.at.format == Format::Json {
+        let states = summary.iter().map(|(state, entries)| {
+            let mut state = json!(state);
+            state["entries"] = json!(entries);
+            state
+        });
+        let states: Vec<Value> = states.collect();
         let mut shown = line(Some(&manifest), manifest.id.get(), &[]);
         shown["kind"] = json!(manifest.kind);
-        shown["states"] = json!(summary);
+        shown["states"] = json!(states);
         shown["phases_ms"] = json!(manifest.stats.phases_ms);
         shown["sources"] = json!(manifest.sources);
         shown["properties"] = json!(manifest.properties);
@@ -161,10 +194,19 @@ pub(super) fn show(args: &One) -> CliResult {
         println!("{name}: {value}");
     }
     let header = [
-        "operator", "state", "kind", "type", "rows", "size", "files", "chain", "groups",
+        "operator",
+        "state",
+        "kind",
+        "type",
+        "entries",
+        "rows in files",
+        "size",
+        "files",
+        "chain",
+        "groups",
     ];
     let mut rows = table(&header);
-    for state in summary {
+    for (state, entries) in summary {
         let groups = state
             .key_groups
             .map(|(start, end)| format!("{start}-{end}"));
@@ -173,6 +215,7 @@ pub(super) fn show(args: &One) -> CliResult {
             state.state,
             state.kind.map(|kind| kind.to_string()).unwrap_or_default(),
             state.type_name.unwrap_or_default(),
+            entries.map_or_else(|| "?".to_owned(), |count| count.to_string()),
             state.rows.to_string(),
             size(state.bytes),
             state.files.to_string(),

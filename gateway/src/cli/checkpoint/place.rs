@@ -2,27 +2,34 @@
 
 use super::{CliError, One};
 use checkpoint_store::{
-    BlobPath, CheckpointId, CheckpointStore, LocalBlobs, Location, Manifest, StoreOptions,
+    Access, BlobPath, CheckpointId, CheckpointStore, Location, Manifest, StoreOptions, open_place,
 };
 use std::path::Path;
 use std::sync::Arc;
 
-/// Opens a directory for reading. A gateway's data directory means its checkpoints.
-pub(super) fn open(dir: &Path) -> Result<CheckpointStore, CliError> {
-    if !dir.is_dir() {
-        let missing = format!("there is no directory {}", dir.display());
+/// Opens a place for reading: a directory or a URL. A gateway's data directory means its checkpoints.
+pub(super) fn open(place: &Path) -> Result<CheckpointStore, CliError> {
+    let place = if is_url(place) {
+        place.to_path_buf()
+    } else if !place.is_dir() {
+        let missing = format!("there is no directory {}", place.display());
         return Err(CliError::NotFound(missing));
-    }
-    let inner = dir.join("checkpoints");
-    let dir = match inner.join("checkpoints").is_dir() || inner.join("writers").is_dir() {
-        true => inner,
-        false => dir.to_path_buf(),
+    } else {
+        let inner = place.join("checkpoints");
+        match inner.join("checkpoints").is_dir() || inner.join("writers").is_dir() {
+            true => inner,
+            false => place.to_path_buf(),
+        }
     };
-    let blobs = Arc::new(LocalBlobs::open_existing(dir)?);
+    let blobs = open_place(&place, Access::Read)?;
     Ok(CheckpointStore::open_read_only(
         blobs,
         StoreOptions::default(),
     ))
+}
+
+fn is_url(place: &Path) -> bool {
+    place.to_str().is_some_and(|text| text.contains("://"))
 }
 
 /// Opens a directory for writing, which fences off whoever writes there.

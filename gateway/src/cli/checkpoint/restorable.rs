@@ -2,10 +2,9 @@
 
 use super::super::output::Format;
 use super::{CheckArgs, CliError, CliResult, VerifyArgs, place};
-use checkpoint_store::{ExpectedOperator, Finding, Manifest, OperatorUid, Severity, check_restore};
+use crate::{config::Config, error::chain, job::expected_operators};
+use checkpoint_store::{Finding, Manifest, Severity, check_restore};
 use serde_json::json;
-use state_backend::MaxParallelism;
-use std::fs;
 
 pub(super) fn verify(args: &VerifyArgs) -> CliResult {
     let store = place::open(&args.one.at.dir)?;
@@ -52,47 +51,13 @@ pub(super) fn verify(args: &VerifyArgs) -> CliResult {
     }
 }
 
-/// The part of a gateway's configuration that decides whether it can restore.
-#[derive(Debug, Default, serde::Deserialize)]
-#[serde(default)]
-struct Wanted {
-    state: WantedState,
-}
-
-#[derive(Debug, serde::Deserialize)]
-#[serde(default)]
-struct WantedState {
-    parallelism: u16,
-}
-
-impl Default for WantedState {
-    fn default() -> Self {
-        Self { parallelism: 2 }
-    }
-}
-
-fn gateway_job(parallelism: u16) -> Result<Vec<ExpectedOperator>, CliError> {
-    // "recommend" reads across users and items, so it has one subtask, always.
-    let operators = [("profile", parallelism), ("recommend", 1)];
-    let operators = operators.into_iter().map(|(uid, parallelism)| {
-        Ok(ExpectedOperator {
-            uid: OperatorUid::new(uid)?,
-            parallelism,
-            max_parallelism: MaxParallelism::DEFAULT.get(),
-            catalog: None,
-        })
-    });
-    Ok(operators.collect::<checkpoint_store::Result<_>>()?)
-}
-
 pub(super) fn check(args: &CheckArgs) -> CliResult {
     let (store, manifest) = place::open_one(&args.one)?;
-    let path = args.against.display();
-    let text = fs::read_to_string(&args.against)
-        .map_err(|error| CliError::Usage(format!("cannot read {path}: {error}")))?;
-    let wanted: Wanted =
-        toml::from_str(&text).map_err(|error| CliError::Usage(format!("{path}: {error}")))?;
-    let mut findings = check_restore(&manifest, &gateway_job(wanted.state.parallelism)?);
+    let usage = |error: crate::error::Error| CliError::Usage(chain(&error));
+    let config = Config::load(&args.against).map_err(usage)?;
+    config.validate().map_err(usage)?;
+    let job = expected_operators(&config).map_err(usage)?;
+    let mut findings = check_restore(&manifest, &job);
     findings.extend(store.verify(&manifest)?.into_iter().map(|damage| Finding {
         severity: Severity::Error,
         what: damage.to_string(),
