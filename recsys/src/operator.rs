@@ -218,3 +218,6 @@ impl QueryOperator for RecommendOperator {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

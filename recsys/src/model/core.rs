@@ -6,10 +6,11 @@ use crate::model::features::context;
 use crate::model::gather::Gather;
 use crate::model::handle::Handle;
 use crate::model::options::{
-    BOARD, LEARN_ALL, LEARN_EVERY, LEARNING_RATE, Options, PAIR_BACKWARD, PAIR_FAR, PAIR_NEAR,
-    PAIR_WINDOW,
+    BOARD, LEARNING_RATE, Options, PAIR_BACKWARD, PAIR_FAR, PAIR_NEAR, PAIR_WINDOW, Seen,
+    learns_one_in,
 };
 use crate::model::query::Ask;
+use crate::model::ranking::Ranking;
 use crate::model::records::{
     BOARD_ALL_TIME, BOARD_NEW, BOARD_RECENT, HALF_LIVES_MS, Records, Touch,
 };
@@ -82,7 +83,7 @@ impl Model {
             options,
             ask: Ask {
                 seen: options.seen,
-                only: None,
+                ranking: Ranking::Fusion,
             },
             gather: Gather::default(),
             scores: Vec::new(),
@@ -96,7 +97,7 @@ impl Model {
     /// Answers from one channel alone and learns no fusion.
     #[must_use]
     pub fn with_only(mut self, channel: Channel) -> Self {
-        self.ask.only = Some(channel);
+        self.ask.ranking = Ranking::Only(channel);
         self
     }
 
@@ -128,10 +129,11 @@ impl Model {
         let item = item_handle(r, &o, event.item, event.at_ms, &mut evicted)?;
         self.forget(evicted);
         let user = user_handle(r, &o, event.user)?;
-        if event.positive && self.ask.only.is_none() {
+        let (known, new) = self.pair_partners(r, user, item)?;
+        let learns = !matches!(self.ask.ranking, Ranking::Only(_));
+        if event.positive && learns && (new || o.seen != Seen::Exclude) {
             self.learn_fusion(r, event.user, user, item)?;
         }
-        let (known, new) = self.pair_partners(r, user, item)?;
         if new {
             self.count_pairs(r, item, weight, &o)?;
         }
@@ -278,12 +280,20 @@ impl Model {
         item: Handle,
     ) -> Result<()> {
         let positives = r.global()?.map_or(0, |g| g.positives);
-        if !positives.is_multiple_of((positives / LEARN_ALL).clamp(1, LEARN_EVERY)) {
+        // Mixed, so that users who take turns are all learnt from.
+        let mixed = (positives.wrapping_mul(0x9E37_79B9_7F4A_7C15)) >> 32;
+        if !mixed.is_multiple_of(learns_one_in(positives)) {
+            return Ok(());
+        }
+        // Nothing names an item at its first event, nor do lists without a history say much.
+        if r.item(item.slot())?.is_none_or(|i| i.events == 0.0)
+            || r.user(user.slot())?.is_none_or(|u| u.history.is_empty())
+        {
             return Ok(());
         }
         let ask = Ask {
             seen: self.options.seen,
-            only: None,
+            ranking: Ranking::Fusion,
         };
         self.prepare(r, id, Some(user), ask)?;
         if self.gather.history.is_empty() {

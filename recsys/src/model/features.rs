@@ -2,7 +2,10 @@
 //! logarithm of that (1 at the best, 0 from e^-4 down) and 1/(1 + rank/10), all 0 where the channel
 //! does not name the item; then what is known of the item itself.
 
+use std::f32::consts::LN_2;
+
 use crate::model::channel::{CHANNELS, Channel};
+use crate::model::math::{exp, ln};
 use crate::model::records::{BOARD_ALL_TIME, BOARDS, HALF_LIVES_MS, ItemRecord, Touch};
 
 pub(crate) const PER_CHANNEL: usize = 3;
@@ -68,7 +71,7 @@ pub(crate) fn describe_rank(
 ) {
     let at = channel.index() * PER_CHANNEL;
     row[at] = share_of_best;
-    row[at + 1] = (1.0 + share_of_best.max(f32::MIN_POSITIVE).ln() / 4.0).max(0.0);
+    row[at + 1] = (1.0 + ln(share_of_best.max(f32::MIN_POSITIVE)) / 4.0).max(0.0);
     row[at + 2] = 1.0 / (1.0 + rank as f32 / 10.0);
 }
 
@@ -85,19 +88,19 @@ pub(crate) fn describe_item(
         let most = (best[n] - base).max(1.0);
         row[F_POPULARITY + n] = ((key - base).max(0.0) / most) as f32;
     }
-    let most = (best[BOARD_ALL_TIME] + 1.0).log2().max(1.0);
-    row[F_AGE - 1] = ((item.events + 1.0).log2() / most) as f32;
+    let most = ln(best[BOARD_ALL_TIME] as f32 + 1.0).max(LN_2);
+    row[F_AGE - 1] = ln(item.events as f32 + 1.0) / most;
     let age = now_ms.saturating_sub(item.last_ms).max(0) as f32;
-    for (n, tau_ms) in [3.6e6, 8.64e7, 2.592e9].into_iter().enumerate() {
-        row[F_AGE + n] = (-age / tau_ms).exp();
+    for (n, tau_ms) in [3.6e6_f32, 8.64e7, 2.592e9].into_iter().enumerate() {
+        row[F_AGE + n] = exp(-age / tau_ms);
     }
     let age = now_ms.saturating_sub(item.first_ms).max(0) as f32;
-    for (n, tau_ms) in [8.64e7, 2.592e9].into_iter().enumerate() {
-        row[F_AGE + 3 + n] = (-age / tau_ms).exp();
+    for (n, tau_ms) in [8.64e7_f32, 2.592e9].into_iter().enumerate() {
+        row[F_AGE + 3 + n] = exp(-age / tau_ms);
     }
     // The share of its users for whom it was wanted, drawn towards the share of all.
     let wanted = (item.wanted as f32 + 5.0 * wanted_share) / (item.users as f32 + 5.0);
-    row[F_WANTED] = (wanted / wanted_share).ln();
+    row[F_WANTED] = ln(wanted / wanted_share);
 }
 
 /// The item is the user's own, `rank`th from the latest.

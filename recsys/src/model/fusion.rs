@@ -1,6 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::features::{CONTEXTS, FEATURES, prior};
+use crate::model::math::exp;
 
 /// A linear softmax over the candidates of one query, learnt test-then-learn: each wanted item is
 /// one step of Adagrad on the cross entropy.
@@ -56,9 +57,9 @@ impl Fusion {
     ) {
         let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let mut gradient = [0.0_f32; FEATURES];
-        let total: f32 = scores.iter().map(|s| (s - max).exp()).sum();
+        let total: f32 = scores.iter().map(|s| exp(s - max)).sum();
         for (n, (row, score)) in features.iter().zip(scores).enumerate() {
-            let error = (score - max).exp() / total - if n == wanted { 1.0 } else { 0.0 };
+            let error = exp(score - max) / total - if n == wanted { 1.0 } else { 0.0 };
             for (g, f) in gradient.iter_mut().zip(row) {
                 *g += error * f;
             }

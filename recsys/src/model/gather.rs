@@ -2,22 +2,22 @@ use crate::error::Result;
 use crate::model::channel::{CHANNELS, Channel};
 use crate::model::features::{FEATURES, describe_item, describe_own, describe_rank};
 use crate::model::handle::Handle;
+use crate::model::math::exp;
 use crate::model::options::{
-    CANDIDATES, KNN_AGE_MS, KNN_DISTANCE, KNN_IDF, KNN_ITEMS, KNN_NEIGHBOURS, KNN_PROBES,
-    KNN_SESSION_DECAY, KNN_USER_DECAY, POPULARITY_PENALTY, QUERY_FAR, QUERY_ITEMS, QUERY_NEAR,
-    QUERY_WEIGHT,
+    CANDIDATES, KNN_AGE_MS, KNN_DISTANCE, KNN_ITEMS, KNN_NEIGHBOURS, KNN_PROBES, KNN_SESSION_DECAY,
+    KNN_USER_DECAY, QUERY_FAR, QUERY_ITEMS, QUERY_NEAR,
 };
 use crate::model::records::{BOARD_ALL_TIME, BOARDS, Records, Touch};
-use crate::model::scratch::{Marks, Sums, keep_top};
+use crate::model::scratch::{Marks, Sums, Top};
 
 /// What is needed of an item for each of thousands of sums: kept by slot, a pure function of the
 /// item's record, filled when first asked for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Facts {
     pub(crate) handle: Handle,
-    inverse_norm: f32,
-    /// `mass^-0.5`, for the item as the neighbour asked from.
-    inverse_root: f32,
+    /// `mass^-0.5`: how much popular items are held back, on both sides of a pair.
+    pub(crate) inverse_root: f32,
+    /// `(1 + users)^-0.5`.
     idf: f32,
 }
 
@@ -71,8 +71,11 @@ pub(crate) struct Gather {
     sums: Sums,
     people: Sums,
     list: Vec<(f32, Handle)>,
-    second: Vec<(f32, Handle)>,
+    first: Top,
+    second: Top,
     neighbours: Vec<Neighbour>,
+    /// How much a neighbour's item counts, by its distance to the match.
+    nearness: Vec<f32>,
     boards: [Vec<(f64, Handle)>; BOARDS],
     board_max: [f64; BOARDS],
     index: Marks,
@@ -91,39 +94,38 @@ impl Gather {
     }
 
     /// The facts of the item now in the slot.
+    #[inline]
     pub(crate) fn facts<R: Records>(
         &mut self,
         records: &mut R,
         slot: u32,
     ) -> Result<Option<Facts>> {
+        match self.facts.get(slot as usize) {
+            Some(Known::Live(facts)) => Ok(Some(*facts)),
+            Some(Known::Free) => Ok(None),
+            Some(Known::NotAsked) | None => self.ask_facts(records, slot),
+        }
+    }
+
+    #[cold]
+    fn ask_facts<R: Records>(&mut self, records: &mut R, slot: u32) -> Result<Option<Facts>> {
         let at = slot as usize;
         if at >= self.facts.len() {
             self.facts.resize(at + 1, Known::NotAsked);
         }
-        match self.facts[at] {
-            Known::Live(facts) => Ok(Some(facts)),
-            Known::Free => Ok(None),
-            Known::NotAsked => {
-                let known = match records.item(slot)? {
-                    Some(item) if !item.id.is_empty() => {
-                        let mass = item.mass.max(1.0);
-                        Known::Live(Facts {
-                            handle: Handle::new(slot, item.generation),
-                            inverse_norm: mass.powf(-POPULARITY_PENALTY),
-                            inverse_root: mass.powf(-0.5),
-                            idf: (1.0 + item.users as f32).powf(-KNN_IDF),
-                        })
-                    }
-                    _ => Known::Free,
-                };
-                self.facts[at] = known;
-                Ok(if let Known::Live(facts) = known {
-                    Some(facts)
-                } else {
-                    None
-                })
-            }
-        }
+        let facts = records
+            .item(slot)?
+            .filter(|item| !item.id.is_empty())
+            .map(|item| {
+                let root = item.mass.max(1.0).sqrt();
+                Facts {
+                    handle: Handle::new(slot, item.generation),
+                    inverse_root: root.recip(),
+                    idf: (1.0 + item.users as f32).sqrt().recip(),
+                }
+            });
+        self.facts[at] = facts.map_or(Known::Free, Known::Live);
+        Ok(facts)
     }
 
     /// Fills `candidates` and `features` for the history in `self.history`.
@@ -192,6 +194,12 @@ impl Gather {
         self.excluded.get(item.slot()) == Some(item.bits())
     }
 
+    /// Whether a channel names the item.
+    pub(crate) fn is_named(&self, item: Handle, by: Channel) -> bool {
+        let mut named = self.candidates.iter().filter(|c| c.named_by(by.index()));
+        named.any(|c| c.item == item)
+    }
+
     fn copy_boards<R: Records>(&mut self, records: &mut R) -> Result<()> {
         if let Some(global) = records.global()? {
             self.now_ms = global.now_ms;
@@ -233,9 +241,9 @@ impl Gather {
             let Some(facts) = self.facts(records, touch.item.slot())? else {
                 continue;
             };
-            let weight = touch.weight.powf(QUERY_WEIGHT) * facts.inverse_root;
-            let short = (-(rank as f32) / QUERY_NEAR).exp() * weight;
-            let long = (-(rank as f32) / QUERY_FAR).exp() * weight;
+            let weight = touch.weight * facts.inverse_root;
+            let short = exp(-(rank as f32) / QUERY_NEAR) * weight;
+            let long = exp(-(rank as f32) / QUERY_FAR) * weight;
             let Some(row) = records.row(touch.item.slot())? else {
                 continue;
             };
@@ -244,7 +252,7 @@ impl Gather {
             }
         }
         self.take_sums(records, Channel::CfFar, Channel::CfNear, |facts| {
-            facts.inverse_norm
+            facts.inverse_root
         })
     }
 
@@ -257,30 +265,28 @@ impl Gather {
         factor: impl Fn(&Facts) -> f32,
     ) -> Result<()> {
         let (mut a, mut b) = (
-            std::mem::take(&mut self.list),
+            std::mem::take(&mut self.first),
             std::mem::take(&mut self.second),
         );
         let sums = std::mem::take(&mut self.sums);
-        a.clear();
-        b.clear();
+        a.start(CANDIDATES);
+        b.start(CANDIDATES);
         for (handle, [x, y]) in sums.iter() {
             match self.facts(records, handle.slot())? {
                 Some(facts) if facts.handle == handle && x > 0.0 => {
                     let factor = factor(&facts);
-                    a.push((x * factor, handle));
+                    a.push(x * factor, handle);
                     if y > 0.0 {
-                        b.push((y * factor, handle));
+                        b.push(y * factor, handle);
                     }
                 }
                 _ => {}
             }
         }
         self.sums = sums;
-        keep_top(&mut a, CANDIDATES);
-        keep_top(&mut b, CANDIDATES);
-        self.take_list(first, &a);
-        self.take_list(second, &b);
-        (self.list, self.second) = (a, b);
+        self.take_list(first, a.finish());
+        self.take_list(second, b.finish());
+        (self.first, self.second) = (a, b);
         Ok(())
     }
 
@@ -294,8 +300,8 @@ impl Gather {
             let Some(facts) = self.facts(records, touch.item.slot())? else {
                 continue;
             };
-            let session = (-(rank as f32) / KNN_SESSION_DECAY).exp() * facts.idf;
-            let people = (-(rank as f32) / KNN_USER_DECAY).exp() * touch.weight * facts.idf;
+            let session = exp(-(rank as f32) / KNN_SESSION_DECAY) * facts.idf;
+            let people = exp(-(rank as f32) / KNN_USER_DECAY) * touch.weight * facts.idf;
             let Some(item) = records.item(touch.item.slot())? else {
                 continue;
             };
@@ -326,6 +332,13 @@ impl Gather {
         }
         neighbours.sort_unstable_by_key(|n| n.who);
         self.clear_sums();
+        let near_at = |distance: usize| {
+            let distance = distance as f32;
+            1.0 / (1.0 + distance * distance * KNN_DISTANCE)
+        };
+        if self.nearness.is_empty() {
+            self.nearness.extend((0..128).map(near_at));
+        }
         for neighbour in &neighbours {
             let Some(other) = records.user(neighbour.who)? else {
                 continue;
@@ -339,13 +352,20 @@ impl Gather {
             let age = self.now_ms.saturating_sub(other.last_ms).max(0) as f32;
             let people = neighbour.people / length.sqrt();
             let session = neighbour.session / length.sqrt() / (1.0 + age / KNN_AGE_MS);
+            let Some(met) = met else {
+                for touch in &other.history {
+                    self.sums.add(touch.item, [people * touch.weight, 0.0]);
+                }
+                continue;
+            };
             for (position, touch) in other.history.iter().enumerate() {
-                let near = met.map_or(0.0, |met| {
-                    let distance = position.abs_diff(met) as f32;
-                    1.0 / (1.0 + distance * distance * KNN_DISTANCE)
-                });
-                let by = [people * touch.weight, session * near];
-                self.sums.add(touch.item, by);
+                let distance = position.abs_diff(met);
+                let near = match self.nearness.get(distance) {
+                    Some(near) => *near,
+                    None => near_at(distance),
+                };
+                self.sums
+                    .add(touch.item, [people * touch.weight, session * near]);
             }
         }
         self.neighbours = neighbours;

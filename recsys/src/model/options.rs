@@ -130,13 +130,9 @@ pub(crate) const PAIR_BACKWARD: f32 = 0.5;
 
 /// How many of the latest items a query starts from.
 pub(crate) const QUERY_ITEMS: usize = 20;
-/// Exponent of their weights.
-pub(crate) const QUERY_WEIGHT: f32 = 1.0;
 /// Rank decay exp(-rank / d) of the query for the near and the far counts.
 pub(crate) const QUERY_NEAR: f32 = 1.5;
 pub(crate) const QUERY_FAR: f32 = 7.0;
-/// Exponent of a candidate's mass: how much popular ones are held back.
-pub(crate) const POPULARITY_PENALTY: f32 = 0.5;
 
 /// The same for nearest neighbours: items, users looked at for each, users taken.
 pub(crate) const KNN_ITEMS: usize = 10;
@@ -144,7 +140,6 @@ pub(crate) const KNN_PROBES: usize = 200;
 pub(crate) const KNN_NEIGHBOURS: usize = 100;
 pub(crate) const KNN_SESSION_DECAY: f32 = 4.0;
 pub(crate) const KNN_USER_DECAY: f32 = 10.0;
-pub(crate) const KNN_IDF: f32 = 0.5;
 pub(crate) const KNN_AGE_MS: f32 = 8.64e8;
 /// A neighbour's item counts 1 / (1 + x * distance^2) by its distance to the match.
 pub(crate) const KNN_DISTANCE: f32 = 0.1;
@@ -155,7 +150,13 @@ pub(crate) const CANDIDATES: usize = 50;
 pub(crate) const BOARD: usize = 150;
 /// Step of Adagrad.
 pub(crate) const LEARNING_RATE: f32 = 0.04;
-/// The fusion learns from each wanted event up to so many; then from one in two up to twice as
-/// many, one in three, and so on to one in `LEARN_EVERY`: steps cost a query each.
-pub(crate) const LEARN_ALL: u64 = 1024;
-pub(crate) const LEARN_EVERY: u64 = 4;
+
+/// The fusion learns from one wanted event in so many, by how many there were: a step costs a query.
+/// From each of the first thousand, then ever fewer to one in four; a stream of hundreds of thousands
+/// has plenty to learn from, and there it becomes rarer still, to one in 64.
+pub(crate) fn learns_one_in(positives: u64) -> u64 {
+    (positives / 1024)
+        .clamp(1, 4)
+        .max(positives / 16_384)
+        .min(64)
+}

@@ -6,6 +6,7 @@ use crate::model::features::{FEATURES, PER_CHANNEL, context};
 use crate::model::fusion::dot;
 use crate::model::handle::Handle;
 use crate::model::options::Seen;
+use crate::model::ranking::Ranking;
 use crate::model::records::{Records, Touch};
 
 /// How a query is to be answered.
@@ -13,8 +14,8 @@ use crate::model::records::{Records, Touch};
 pub struct Ask {
     /// What of the items the user has had.
     pub seen: Seen,
-    /// One channel alone instead of the fusion.
-    pub only: Option<Channel>,
+    /// What puts them in order.
+    pub ranking: Ranking,
 }
 
 /// An item with its score and where the score comes from.
@@ -94,14 +95,14 @@ impl Model {
         self.gathered = None;
         self.load_history(r, user, ask.seen)?;
         self.gather.run(r, user)?;
-        self.score(r, ask.only)?;
+        self.score(r, ask.ranking)?;
         self.gathered = Some((id.into(), ask, self.events));
         Ok(())
     }
 
-    fn score<R: Records>(&mut self, r: &mut R, only: Option<Channel>) -> Result<()> {
+    fn score<R: Records>(&mut self, r: &mut R, ranking: Ranking) -> Result<()> {
         self.scores.clear();
-        if let Some(only) = only {
+        if let Ranking::Only(only) = ranking {
             let at = only.index();
             let rows = self.gather.features.iter().zip(&self.gather.candidates);
             self.scores
@@ -150,6 +151,9 @@ impl Model {
     ) -> Result<Vec<Ranked>> {
         let handle = find_user(r, user)?;
         self.prepare(r, user, handle, ask)?;
+        if ask.ranking == Ranking::Tutorial {
+            return self.tutorial(r, user, k, ask.seen);
+        }
         self.top(r, k)
     }
 
@@ -187,7 +191,7 @@ impl Model {
             }
         }
         self.gather.run(r, None)?;
-        self.score(r, self.ask.only)?;
+        self.score(r, self.ask.ranking)?;
         self.top(r, k)
     }
 

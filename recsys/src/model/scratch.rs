@@ -107,13 +107,81 @@ impl Marks {
     }
 }
 
+/// The `n` largest of many, ties by handle: what is surely not among them costs one comparison.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Top {
+    list: Vec<(f32, Handle)>,
+    n: usize,
+    /// The smallest that can still be among them.
+    floor: f32,
+}
+
+fn order(a: &(f32, Handle), b: &(f32, Handle)) -> std::cmp::Ordering {
+    b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1))
+}
+
+impl Top {
+    pub(crate) fn start(&mut self, n: usize) {
+        self.list.clear();
+        (self.n, self.floor) = (n.max(1), f32::NEG_INFINITY);
+    }
+
+    #[inline]
+    pub(crate) fn push(&mut self, score: f32, handle: Handle) {
+        if score < self.floor {
+            return;
+        }
+        self.list.push((score, handle));
+        if self.list.len() >= 4 * self.n {
+            self.select();
+        }
+    }
+
+    #[cold]
+    fn select(&mut self) {
+        if self.list.len() > self.n {
+            let (_, last, _) = self.list.select_nth_unstable_by(self.n - 1, order);
+            self.floor = last.0;
+            self.list.truncate(self.n);
+        }
+    }
+
+    /// The largest, largest first.
+    pub(crate) fn finish(&mut self) -> &[(f32, Handle)] {
+        self.select();
+        self.list.sort_unstable_by(order);
+        &self.list
+    }
+}
+
 /// Keeps the `n` largest, largest first, ties by handle.
 pub(crate) fn keep_top(list: &mut Vec<(f32, Handle)>, n: usize) {
-    let order =
-        |a: &(f32, Handle), b: &(f32, Handle)| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1));
     if list.len() > n {
         list.select_nth_unstable_by(n, order);
         list.truncate(n);
     }
     list.sort_unstable_by(order);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_top_equals_a_sort() {
+        let (mut top, mut x) = (Top::default(), 5_u64);
+        for n in [1, 3, 50] {
+            let mut all = Vec::new();
+            top.start(n);
+            for slot in 0..2_000 {
+                x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                let entry = ((x >> 55) as f32, Handle::new(slot, 0));
+                top.push(entry.0, entry.1);
+                all.push(entry);
+            }
+            all.sort_by(order);
+            all.truncate(n);
+            assert_eq!(top.finish(), all);
+        }
+    }
 }

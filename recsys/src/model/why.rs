@@ -1,8 +1,10 @@
 //! Where a score comes from.
 
 use crate::error::Result;
+use crate::model::channel::Channel;
 use crate::model::core::Model;
-use crate::model::options::{QUERY_FAR, QUERY_ITEMS, QUERY_NEAR, QUERY_WEIGHT};
+use crate::model::math::exp;
+use crate::model::options::{QUERY_FAR, QUERY_ITEMS, QUERY_NEAR};
 use crate::model::query::Ranked;
 use crate::model::records::Records;
 use crate::recommendation::{Contribution, Source};
@@ -58,6 +60,8 @@ impl Model {
             .find(|source| named.contains(source))
             .unwrap_or(if because.is_some() {
                 Source::ItemCf
+            } else if self.gather.is_named(ranked.handle, Channel::UserKnn) {
+                Source::UserKnn
             } else {
                 Source::Popular
             });
@@ -83,10 +87,11 @@ impl Model {
             if near + far <= 0.0 {
                 continue;
             }
-            let mass = r.item(touch.item.slot())?.map_or(1.0, |i| i.mass.max(1.0));
+            let facts = self.gather.facts(r, touch.item.slot())?;
+            let root = facts.map_or(1.0, |facts| facts.inverse_root);
             let rank_f = rank as f32;
-            let decayed = near * (-rank_f / QUERY_NEAR).exp() + far * (-rank_f / QUERY_FAR).exp();
-            let part = decayed * touch.weight.powf(QUERY_WEIGHT) / mass.sqrt();
+            let decayed = near * exp(-rank_f / QUERY_NEAR) + far * exp(-rank_f / QUERY_FAR);
+            let part = decayed * touch.weight * root;
             if best.is_none_or(|(most, _)| part > most) {
                 best = Some((part, rank));
             }

@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::model::Channel;
+use crate::model::Ranking;
 use crate::serve::random::hash;
 use crate::serve::rules::Rules;
 
@@ -27,7 +27,8 @@ pub struct Variant {
     /// Rules instead of the general ones.
     #[serde(default)]
     pub rules: Option<Rules>,
-    /// One channel alone instead of the learned fusion, by its name (see [`Channel`]).
+    /// Another order than the general one: `auto`, `tutorial` or the name of one
+    /// [`crate::model::Channel`].
     #[serde(default)]
     pub channel: Option<String>,
 }
@@ -77,7 +78,7 @@ impl Experiment {
         for variant in &self.variants {
             variant.rules.as_ref().map_or(Ok(()), Rules::validate)?;
             if let Some(channel) = &variant.channel {
-                channel.parse::<Channel>()?;
+                channel.parse::<Ranking>()?;
             }
         }
         Ok(())

@@ -2,10 +2,11 @@ use crate::catalogue::CatalogueItem;
 use crate::error::Result;
 use crate::event::{EventType, UserEvent};
 use crate::ids::{ItemId, UserId};
-use crate::model::{Interaction, MemoryRecords, Model, Options, Ranked, Records, Why};
+use crate::model::{Interaction, MemoryRecords, Model, Options, Ranked, Ranking, Records, Why};
 use crate::recommendation::{Recommendation, Source};
-use crate::serve::experiment::{ATTRIBUTION_MS, Counts, VariantReport};
+use crate::serve::experiment::{ATTRIBUTION_MS, Counts, Experiment, VariantReport};
 use crate::serve::request::{Command, Request, Shown};
+use crate::serve::rules::Rules;
 
 /// The whole recommender as functions over records: model, catalogue, rules, reasons, experiments.
 ///
@@ -14,6 +15,7 @@ use crate::serve::request::{Command, Request, Shown};
 #[derive(Debug)]
 pub struct Engine {
     pub(crate) model: Model,
+    pub(crate) ranking: Ranking,
     seed: u64,
 }
 
@@ -25,8 +27,17 @@ impl Engine {
     pub fn open<R: Records>(r: &mut R, options: Options) -> Result<Self> {
         Ok(Self {
             model: Model::open(r, options)?,
+            ranking: Ranking::default(),
             seed: 0,
         })
+    }
+
+    /// Puts items in another order than the learned fusion's. All is learnt all the same, so the
+    /// choice can change from one start to the next.
+    #[must_use]
+    pub fn with_ranking(mut self, ranking: Ranking) -> Self {
+        self.ranking = ranking;
+        self
     }
 
     /// The core.
@@ -154,6 +165,25 @@ impl Engine {
                 })
             })
             .collect()
+    }
+
+    /// The rules in force.
+    ///
+    /// # Errors
+    /// Those of the records.
+    pub fn rules<R: Records>(&mut self, r: &mut R) -> Result<Rules> {
+        Ok(r.settings()?.map(|s| s.rules.clone()).unwrap_or_default())
+    }
+
+    /// The experiments that run.
+    ///
+    /// # Errors
+    /// Those of the records.
+    pub fn experiments<R: Records>(&mut self, r: &mut R) -> Result<Vec<Experiment>> {
+        let settings = r.settings()?;
+        Ok(settings.map_or_else(Vec::new, |s| {
+            s.experiments.iter().map(|(e, _)| e.clone()).collect()
+        }))
     }
 
     /// What the running experiments have counted so far.

@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -128,6 +129,18 @@ pub enum Verdict {
     Category(String),
     /// An attribute is not as required.
     Attribute(String),
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotAllowed => f.write_str("it is not on the allow list"),
+            Self::Denied => f.write_str("it is on the deny list"),
+            Self::Hidden => f.write_str("the catalogue hides it"),
+            Self::Category(category) => write!(f, "its category {category:?} is left out"),
+            Self::Attribute(name) => write!(f, "its attribute {name:?} is not as required"),
+        }
+    }
 }
 
 impl Rules {

@@ -4,7 +4,7 @@ use hashbrown::HashMap;
 
 use crate::catalogue::UNKNOWN_CATEGORY;
 use crate::error::{Error, Result};
-use crate::model::{Ask, Channel, Ranked, Records, Seen};
+use crate::model::{Ask, Ranked, Ranking, Records, Seen};
 use crate::serve::random::{Random, hash};
 use crate::serve::recommender::{Chosen, Engine};
 use crate::serve::request::{MAX_ITEMS, Request};
@@ -17,7 +17,7 @@ const DIVERSITY_POOL: usize = 100;
 #[derive(Debug)]
 pub(crate) struct Terms {
     pub(crate) rules: Rules,
-    only: Option<Channel>,
+    ranking: Ranking,
 }
 
 impl Terms {
@@ -29,7 +29,7 @@ impl Terms {
         };
         Ask {
             seen,
-            only: self.only,
+            ranking: self.ranking,
         }
     }
 }
@@ -39,7 +39,7 @@ impl Engine {
     pub(crate) fn terms<R: Records>(&mut self, r: &mut R, request: &Request) -> Result<Terms> {
         let mut terms = Terms {
             rules: Rules::default(),
-            only: None,
+            ranking: self.ranking,
         };
         if let Some(settings) = r.settings()? {
             terms.rules.clone_from(&settings.rules);
@@ -52,7 +52,7 @@ impl Engine {
                     terms.rules.clone_from(rules);
                 }
                 if let Some(channel) = &variant.channel {
-                    terms.only = Some(channel.parse()?);
+                    terms.ranking = channel.parse()?;
                 }
             }
         }

@@ -4,7 +4,7 @@ use super::*;
 use crate::catalogue::CatalogueItem;
 use crate::event::{EventType, UserEvent};
 use crate::ids::{ItemId, UserId};
-use crate::model::{MemoryRecords, Options};
+use crate::model::{MemoryRecords, Options, Records};
 use crate::recommendation::{Recommendation, Source};
 
 fn learn(recommender: &mut Recommender<MemoryRecords>, user: &str, item: &str, at_ms: i64) {
@@ -155,6 +155,23 @@ fn hostile_streams_stay_bounded() {
     assert!(bytes < 3_000_000, "{bytes}");
     let list = r.recommend(&UserId::new("u").unwrap(), 10).unwrap();
     assert!(list.iter().all(|x| x.score.is_finite()));
+    // And row by row.
+    let records = r.parts().1;
+    for slot in 0..200 {
+        if let Some(user) = records.user(slot).unwrap() {
+            assert!(user.history.len() <= 20 && user.seen.len() <= 50);
+        }
+        if let Some(item) = records.item(slot).unwrap() {
+            assert!(item.touched_by.len() <= 300);
+        }
+        if let Some(row) = records.row(slot).unwrap() {
+            assert!(row.iter().count() <= 800);
+        }
+    }
+    let global = records.global().unwrap().unwrap();
+    assert!(global.users.live <= 200 && global.users.slots <= 200);
+    assert!(global.items.live <= 100 && global.items.slots <= 100);
+    assert!(global.boards.iter().all(|b| b.entries().len() <= 150));
 }
 
 fn shop() -> Recommender<MemoryRecords> {
@@ -390,4 +407,16 @@ fn exploration_shows_new_items_and_is_seeded() {
         assert_eq!(unique.len(), 10);
         assert_eq!(r.recommend(&me, 10).unwrap(), found);
     }
+}
+
+#[test]
+fn the_documents_of_the_guide_are_valid() {
+    let guide = include_str!("../../../docs/recommendation.md");
+    let mut documents = guide.split("```json\n").skip(1);
+    let mut next = || documents.next().unwrap().split("```").next().unwrap();
+    let rules: Rules = serde_json::from_str(next()).unwrap();
+    rules.validate().unwrap();
+    assert!(!rules.change_nothing());
+    let experiments: Vec<Experiment> = serde_json::from_str(next()).unwrap();
+    experiments.iter().for_each(|e| e.validate().unwrap());
 }
