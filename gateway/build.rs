@@ -2,12 +2,13 @@
 
 use std::{env, fs, io, path::PathBuf};
 
-const PROTOS: [&str; 6] = [
+const PROTOS: [&str; 7] = [
     "weir/v1/model.proto",
     "weir/v1/ingest.proto",
     "weir/v1/recommend.proto",
     "weir/v1/catalog.proto",
     "weir/v1/admin.proto",
+    "weir/v1/steering.proto",
     "weir/log/v1/record.proto",
 ];
 

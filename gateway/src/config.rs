@@ -4,6 +4,7 @@ use crate::{
     convert::EventLimits,
     error::{Error, Result},
 };
+use recsys::model::Ranking;
 use serde::{Deserialize, Deserializer, de};
 use std::{
     fmt,
@@ -64,6 +65,8 @@ pub struct Config {
     pub limits: LimitsSection,
     /// Names and categories of items.
     pub catalog: CatalogSection,
+    /// How items are put in order.
+    pub recommend: RecommendSection,
     /// How long an orderly stop may take; after it the process ends all the same. Nothing accepted is
     /// lost by that: the log has it.
     #[serde(deserialize_with = "duration")]
@@ -81,6 +84,7 @@ impl Default for Config {
             log: LogSection::default(),
             limits: LimitsSection::default(),
             catalog: CatalogSection::default(),
+            recommend: RecommendSection::default(),
             shutdown_deadline: Duration::from_secs(20),
         }
     }
@@ -222,6 +226,35 @@ pub struct CatalogSection {
     pub file: Option<PathBuf>,
 }
 
+/// `[recommend]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct RecommendSection {
+    /// Which model makes the lists. Both learn alike, so it can change from one start to the next.
+    pub model: Model,
+}
+
+/// What makes the lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Model {
+    /// The learned fusion of all sources.
+    #[default]
+    Auto,
+    /// The tutorial's rules: item-based and user-based collaborative filtering, averaged.
+    Tutorial,
+}
+
+impl Model {
+    pub(crate) fn ranking(self) -> Ranking {
+        match self {
+            Self::Auto => Ranking::Fusion,
+            Self::Tutorial => Ranking::Tutorial,
+        }
+    }
+}
+
 impl Config {
     /// Reads a file; what it does not say has its default.
     ///
@@ -335,13 +368,15 @@ mod tests {
     #[test]
     fn a_file_changes_what_it_names_and_nothing_else() {
         let config = Config::parse(
-            "backend = \"fs\"\n[checkpoint]\ninterval = \"250ms\"\n[log]\nsegment = \"1MiB\"\n",
+            "backend = \"fs\"\n[checkpoint]\ninterval = \"250ms\"\n[log]\nsegment = \"1MiB\"\n\
+             [recommend]\nmodel = \"tutorial\"\n",
         )
         .unwrap();
         assert_eq!(config.backend, Backend::Fs);
         assert_eq!(config.checkpoint.interval, Duration::from_millis(250));
         assert_eq!(config.checkpoint.retained, 3);
         assert_eq!(config.log.segment, Bytes(1 << 20));
+        assert_eq!(config.recommend.model, Model::Tutorial);
         config.validate().unwrap();
         Config::default().validate().unwrap();
     }
@@ -351,6 +386,7 @@ mod tests {
         for (text, names) in [
             ("backnd = \"fs\"", "backnd"),
             ("backend = \"rocksdb\"", "rocksdb"),
+            ("[recommend]\nmodel = \"als\"", "als"),
             ("[log]\nsegment = \"many\"", "many"),
             ("[checkpoint]\ninterval = \"1 parsec\"", "interval"),
         ] {

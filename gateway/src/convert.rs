@@ -6,7 +6,8 @@ use crate::{
     proto::v1::{self, CatalogItem, FieldViolation},
 };
 use recsys::{
-    Catalogue, CatalogueItem, EventType, ItemId, Recommendation, SessionId, UserEvent, UserId,
+    Catalogue, CatalogueItem, Command, EventType, Experiment, Explanation, ItemId, Outcome,
+    Recommendation, Rules, SessionId, Shown, UserEvent, UserId, VariantReport,
 };
 use serde_json::{Map, Value};
 
@@ -194,6 +195,99 @@ pub(crate) fn item_to_domain(item: CatalogItem) -> Result<CatalogueItem> {
     domain.attributes = item.attributes;
     domain.validate()?;
     Ok(domain)
+}
+
+/// Rules, checked.
+///
+/// # Errors
+/// JSON that is none, a field that is unknown or out of bounds.
+pub(crate) fn rules_to_domain(json: &str) -> Result<Command> {
+    let rules: Rules = serde_json::from_str(json).map_err(recsys::Error::from)?;
+    rules.validate()?;
+    Ok(Command::Rules(rules))
+}
+
+/// Experiments, checked.
+///
+/// # Errors
+/// As for [`rules_to_domain`].
+pub(crate) fn experiments_to_domain(json: &str) -> Result<Command> {
+    let experiments: Vec<Experiment> = serde_json::from_str(json).map_err(recsys::Error::from)?;
+    for experiment in &experiments {
+        experiment.validate()?;
+    }
+    Ok(Command::Experiments(experiments))
+}
+
+/// Impressions, checked.
+///
+/// # Errors
+/// An id that is missing or too long.
+pub(crate) fn impressions_to_domain(shown: v1::RecordImpressionsRequest) -> Result<Command> {
+    let items = shown.item_ids.into_iter().map(ItemId::new);
+    Ok(Command::Shown(Shown {
+        user_id: UserId::new(shown.user_id)?,
+        items: items.collect::<Result<_, _>>()?,
+        at_ms: shown.timestamp_ms,
+    }))
+}
+
+/// An explanation on the wire.
+pub(crate) fn explanation_to_proto(explanation: &Explanation) -> v1::ExplainResponse {
+    let mut response = v1::ExplainResponse {
+        score: explanation.score.map(f64::from),
+        contributions: explanation
+            .contributions
+            .iter()
+            .map(|part| v1::Contribution {
+                source: part.source.as_str().to_owned(),
+                score: f64::from(part.score),
+            })
+            .collect(),
+        source: explanation
+            .source
+            .map_or_else(String::new, |source| source.as_str().to_owned()),
+        because_item_id: match &explanation.because {
+            Some(item) => item.as_str().to_owned(),
+            None => String::new(),
+        },
+        ..v1::ExplainResponse::default()
+    };
+    let rank = |rank: usize| u32::try_from(rank).unwrap_or(u32::MAX);
+    let outcome = match &explanation.outcome {
+        Outcome::Recommended { rank: at } => {
+            response.rank = rank(*at);
+            v1::Outcome::Recommended
+        }
+        Outcome::Unknown => v1::Outcome::UnknownItem,
+        Outcome::Seen => v1::Outcome::Seen,
+        Outcome::Filtered(verdict) => {
+            response.filtered_by = verdict.to_string();
+            v1::Outcome::Filtered
+        }
+        Outcome::NoCandidate => v1::Outcome::NoCandidate,
+        Outcome::Outranked { rank: at, needed } => {
+            response.rank = rank(*at);
+            response.needed_score = f64::from(*needed);
+            v1::Outcome::Outranked
+        }
+        _ => v1::Outcome::Unspecified,
+    };
+    response.outcome = outcome.into();
+    response
+}
+
+/// What an experiment counted, on the wire.
+pub(crate) fn report_to_proto(report: &VariantReport) -> v1::VariantReport {
+    v1::VariantReport {
+        experiment: report.experiment.clone(),
+        variant: report.variant.clone(),
+        impressions: report.counts.impressions,
+        outcomes: report.counts.outcomes,
+        rate: report.rate,
+        rate_low: report.interval.0,
+        rate_high: report.interval.1,
+    }
 }
 
 /// An item on the wire.

@@ -56,16 +56,37 @@ impl Gateway {
                 })
             })
             .collect();
-        let request = Request {
-            slots,
-            ..Request::default()
-        };
-        let appended = self.log.append(request).await?;
+        let position = self.append(slots).await?;
         let catalogue = self.catalogue.clone();
         tokio::task::spawn_blocking(move || catalogue.upsert(items))
             .await
             .map_err(|_| Error::ShuttingDown)??;
-        Ok(appended.position)
+        Ok(position)
+    }
+
+    /// Puts one thing that changes the recommender into the log; the position behind it. It is durable
+    /// when it returns.
+    ///
+    /// # Errors
+    /// [`Error::ShuttingDown`] and those of the log.
+    pub(crate) async fn record(&self, kind: entry::Kind) -> Result<u64> {
+        if self.closing.is_cancelled() {
+            return Err(Error::ShuttingDown);
+        }
+        let kind = Some(kind);
+        self.append(vec![Some(Entry {
+            kind,
+            ..Entry::default()
+        })])
+        .await
+    }
+
+    async fn append(&self, slots: Vec<Option<Entry>>) -> Result<u64> {
+        let request = Request {
+            slots,
+            ..Request::default()
+        };
+        Ok(self.log.append(request).await?.position)
     }
 
     /// Waits while the job is too far behind the log: the way in which a slow job slows its clients.

@@ -73,8 +73,8 @@ pub mod shutdown;
 mod status;
 
 pub use config::{
-    Backend, Bytes, CatalogSection, CheckpointSection, Config, LimitsSection, LogSection,
-    StateConfig,
+    Backend, Bytes, CatalogSection, CheckpointSection, Config, LimitsSection, LogSection, Model,
+    RecommendSection, StateConfig,
 };
 pub use error::{Error, Result};
 pub use server::{Server, serve};

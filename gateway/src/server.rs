@@ -15,9 +15,10 @@ use crate::{
         v1::{
             Status, admin_server::AdminServer, catalog_server::CatalogServer,
             ingest_server::IngestServer, recommendations_server::RecommendationsServer,
+            steering_server::SteeringServer,
         },
     },
-    service::{AdminService, CatalogService, IngestService, RecommendService},
+    service::{AdminService, CatalogService, IngestService, RecommendService, SteeringService},
 };
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use time_engine::{Clock, SystemClock};
@@ -109,6 +110,10 @@ impl Server {
             .add_service(RecommendationsServer::new(RecommendService(Arc::clone(
                 &gateway,
             ))))
+            .add_service(
+                SteeringServer::new(SteeringService(Arc::clone(&gateway)))
+                    .max_decoding_message_size(message),
+            )
             .add_service(
                 AdminServer::new(AdminService(Arc::clone(&gateway)))
                     .max_decoding_message_size(message),
@@ -272,6 +277,7 @@ async fn report(
         "weir.v1.Ingest",
         "weir.v1.Recommendations",
         "weir.v1.Catalog",
+        "weir.v1.Steering",
         "weir.v1.Admin",
     ] {
         health.set_service_status(service, status).await;

@@ -6,10 +6,13 @@ mod bench;
 mod checkpoint;
 mod demo;
 mod evaluate;
+mod experiments;
+mod explain;
 mod output;
 mod profile;
 mod recommend;
 mod replay;
+mod rules;
 mod serve;
 mod subscribe;
 
@@ -67,6 +70,9 @@ enum Command {
     Subscribe(subscribe::Args),
     Recommend(recommend::Args),
     Profile(profile::Args),
+    Explain(explain::Args),
+    Rules(rules::Args),
+    Experiments(experiments::Args),
     Evaluate(evaluate::Args),
     Bench(bench::Args),
     Checkpoint(checkpoint::CheckpointArgs),
@@ -82,6 +88,9 @@ pub fn run() -> ExitCode {
         Command::Subscribe(args) => subscribe::run(args),
         Command::Recommend(args) => recommend::run(args),
         Command::Profile(args) => profile::run(args),
+        Command::Explain(args) => explain::run(args),
+        Command::Rules(args) => rules::run(args),
+        Command::Experiments(args) => experiments::run(args),
         Command::Evaluate(args) => evaluate::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Checkpoint(args) => checkpoint::run(args),

@@ -5,7 +5,7 @@ use crate::{
     error::Result,
     proto::log::{Entry, entry::Kind},
 };
-use recsys::{CatalogueItem, UserEvent};
+use recsys::{Command, UserEvent};
 use std::sync::Arc;
 use time_engine::Timestamp;
 
@@ -25,7 +25,8 @@ enum What {
         event: UserEvent,
         category: String,
     },
-    Item(CatalogueItem),
+    /// Anything else that changes the recommender.
+    Command(Command),
     /// Something a later version wrote.
     Unknown,
 }
@@ -41,7 +42,14 @@ impl Input {
                 event: convert::event_to_domain(event)?,
                 category: entry.category,
             },
-            Some(Kind::Item(item)) => What::Item(convert::item_to_domain(item)?),
+            Some(Kind::Item(item)) => {
+                What::Command(Command::Upsert(convert::item_to_domain(item)?))
+            }
+            Some(Kind::RulesJson(json)) => What::Command(convert::rules_to_domain(&json)?),
+            Some(Kind::ExperimentsJson(json)) => {
+                What::Command(convert::experiments_to_domain(&json)?)
+            }
+            Some(Kind::Impressions(shown)) => What::Command(convert::impressions_to_domain(shown)?),
             None => What::Unknown,
         };
         Ok(Self(Arc::new(Logged {
@@ -59,14 +67,14 @@ impl Input {
     pub(super) fn event(&self) -> Option<(&UserEvent, &str)> {
         match &self.0.what {
             What::Event { event, category } => Some((event, category)),
-            What::Item(_) | What::Unknown => None,
+            What::Command(_) | What::Unknown => None,
         }
     }
 
-    /// The item that was added or replaced.
-    pub(super) fn item(&self) -> Option<&CatalogueItem> {
+    /// What else the recommender is told.
+    pub(super) fn command(&self) -> Option<&Command> {
         match &self.0.what {
-            What::Item(item) => Some(item),
+            What::Command(command) => Some(command),
             What::Event { .. } | What::Unknown => None,
         }
     }

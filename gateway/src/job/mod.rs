@@ -24,7 +24,8 @@ use operators::{
     StreamEnvironment, checkpoint::CheckpointState,
 };
 use profile::{ProfileOperator, ProfileQuery};
-use recommend::{ListQuery, RecommendOperator};
+use recommend::{Answer, Question, RecommendOperator};
+use recsys::{Experiment, Explanation, Rules, VariantReport};
 use source::{LogSource, SOURCE};
 use state_backend::{BackendConfig, MaxParallelism};
 use std::{
@@ -45,7 +46,7 @@ const OUT_OF_ORDER: Duration = Duration::from_secs(10);
 pub(crate) struct Job {
     running: Arc<RunningJob>,
     profiles: QueryHandle<String, ProfileQuery, Option<v1::UserProfile>>,
-    lists: QueryHandle<(), ListQuery, Update>,
+    lists: QueryHandle<(), Question, Answer>,
     /// The position behind the last entry in the lists.
     position: Arc<AtomicU64>,
     trimmer: Arc<Trimmer>,
@@ -119,10 +120,12 @@ impl Job {
         let (updates, lists) = {
             let (catalogue, hub) = (catalogue.clone(), Arc::clone(hub));
             let position = Arc::clone(&position);
+            let ranking = config.recommend.model.ranking();
             entries
                 .key_by(|_: &Input| ())
                 .process_queryable("recommend", move || {
                     RecommendOperator::new(
+                        ranking,
                         catalogue.clone(),
                         Arc::clone(&hub),
                         Arc::clone(&position),
@@ -225,11 +228,46 @@ impl Job {
     /// # Errors
     /// [`Error::Job`], as while it restarts.
     pub(crate) async fn list(&self, user: &str, k: usize) -> Result<Update> {
-        let query = ListQuery {
-            user: user.to_owned(),
-            k,
-        };
-        Ok(self.lists.query(&(), query).await?)
+        let user = user.to_owned();
+        match self.lists.query(&(), Question::List { user, k }).await? {
+            Answer::List(update) => Ok(update),
+            _ => Err(Error::Job(operators::Error::NotRunning)),
+        }
+    }
+
+    /// Why an item is, or is not, in a user's list.
+    ///
+    /// # Errors
+    /// As for [`Job::list`].
+    pub(crate) async fn explain(&self, user: &str, item: &str, k: usize) -> Result<Explanation> {
+        let (user, item) = (user.to_owned(), item.to_owned());
+        let question = Question::Explain { user, item, k };
+        match self.lists.query(&(), question).await? {
+            Answer::Explain(explanation) => Ok(*explanation),
+            _ => Err(Error::Job(operators::Error::NotRunning)),
+        }
+    }
+
+    /// The rules in force.
+    ///
+    /// # Errors
+    /// As for [`Job::list`].
+    pub(crate) async fn rules(&self) -> Result<Rules> {
+        match self.lists.query(&(), Question::Rules).await? {
+            Answer::Rules(rules) => Ok(*rules),
+            _ => Err(Error::Job(operators::Error::NotRunning)),
+        }
+    }
+
+    /// The experiments that run, and what they have counted so far.
+    ///
+    /// # Errors
+    /// As for [`Job::list`].
+    pub(crate) async fn experiments(&self) -> Result<(Vec<Experiment>, Vec<VariantReport>)> {
+        match self.lists.query(&(), Question::Experiments).await? {
+            Answer::Experiments(experiments, reports) => Ok((experiments, reports)),
+            _ => Err(Error::Job(operators::Error::NotRunning)),
+        }
     }
 
     /// Takes a checkpoint; its id, and the position from which the log would be read again.

@@ -6,23 +6,47 @@
 use super::input::Input;
 use crate::{catalogue::ItemCatalogue, convert, hub::Hub, proto::v1::Update};
 use operators::{Collector, Element, Error, Operator, OperatorContext, QueryOperator, Result};
-use recsys::{Command, Engine, RecordStates, Request, StateRecords, UserId, model::Options};
+use recsys::{
+    Engine, Experiment, Explanation, ItemId, RecordStates, Request, Rules, StateRecords, UserId,
+    VariantReport,
+    model::{Options, Ranking},
+};
 use state_backend::{KeyScope, StateCatalog, StateStore, StoreOptions, ValueDef, ValueState};
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
 };
 
-/// A question for a user's list.
+/// What the recommender can be asked.
 #[derive(Debug)]
-pub(super) struct ListQuery {
-    pub(super) user: String,
-    pub(super) k: usize,
+pub(super) enum Question {
+    /// A user's list.
+    List { user: String, k: usize },
+    /// Why an item is, or is not, in a user's list.
+    Explain {
+        user: String,
+        item: String,
+        k: usize,
+    },
+    /// The rules in force.
+    Rules,
+    /// The experiments that run, and what they counted.
+    Experiments,
+}
+
+/// The answer to the [`Question`] of the same name.
+#[derive(Debug)]
+pub(super) enum Answer {
+    List(Update),
+    Explain(Box<Explanation>),
+    Rules(Box<Rules>),
+    Experiments(Vec<Experiment>, Vec<VariantReport>),
 }
 
 /// Learns every event and makes the lists.
 #[derive(Debug)]
 pub(super) struct RecommendOperator {
+    ranking: Ranking,
     catalogue: ItemCatalogue,
     hub: Arc<Hub>,
     /// Where it stands, for those who wait for it.
@@ -55,8 +79,14 @@ pub(super) fn catalog() -> state_backend::Result<StateCatalog> {
 }
 
 impl RecommendOperator {
-    pub(super) fn new(catalogue: ItemCatalogue, hub: Arc<Hub>, shown: Arc<AtomicU64>) -> Self {
+    pub(super) fn new(
+        ranking: Ranking,
+        catalogue: ItemCatalogue,
+        hub: Arc<Hub>,
+        shown: Arc<AtomicU64>,
+    ) -> Self {
         Self {
+            ranking,
             catalogue,
             hub,
             shown,
@@ -74,7 +104,10 @@ impl RecommendOperator {
         let mut records = states.records.of(scope);
         let engine = match &mut self.engine {
             Some(engine) => engine,
-            none => none.insert(Engine::open(&mut records, Options::default()).map_err(user)?),
+            none => {
+                let engine = Engine::open(&mut records, Options::default()).map_err(user)?;
+                none.insert(engine.with_ranking(self.ranking))
+            }
         };
         work(engine, &mut records).map_err(user)
     }
@@ -134,10 +167,9 @@ impl Operator for RecommendOperator {
             if let Some(k) = self.hub.wanted(name) {
                 out.collect(self.list(name, k, after, &mut cx.state)?);
             }
-        } else if let Some(item) = input.item() {
-            let command = Command::Upsert(item.clone());
+        } else if let Some(command) = input.command() {
             self.with(&mut cx.state, |engine, records| {
-                engine.apply(records, &command)
+                engine.apply(records, command)
             })?;
         }
         self.shown.store(after, Ordering::Release);
@@ -146,14 +178,38 @@ impl Operator for RecommendOperator {
 }
 
 impl QueryOperator for RecommendOperator {
-    type Request = ListQuery;
-    type Reply = Update;
+    type Request = Question;
+    type Reply = Answer;
 
-    fn on_query(&mut self, request: ListQuery, cx: &mut OperatorContext<'_>) -> Result<Update> {
-        let position = match self.states {
-            Some(states) => states.position.get(&mut cx.state)?.copied().unwrap_or(0),
-            None => 0,
-        };
-        self.list(&request.user, request.k, position, &mut cx.state)
+    fn on_query(&mut self, question: Question, cx: &mut OperatorContext<'_>) -> Result<Answer> {
+        Ok(match question {
+            Question::List { user, k } => {
+                let position = match self.states {
+                    Some(states) => states.position.get(&mut cx.state)?.copied().unwrap_or(0),
+                    None => 0,
+                };
+                Answer::List(self.list(&user, k, position, &mut cx.state)?)
+            }
+            Question::Explain {
+                user: name,
+                item,
+                k,
+            } => {
+                let request = Request::new(UserId::new(name).map_err(user)?, k);
+                let item = ItemId::new(item).map_err(user)?;
+                Answer::Explain(Box::new(self.with(&mut cx.state, |engine, records| {
+                    engine.explain(records, &request, &item)
+                })?))
+            }
+            Question::Rules => Answer::Rules(Box::new(
+                self.with(&mut cx.state, |engine, records| engine.rules(records))?,
+            )),
+            Question::Experiments => {
+                let (experiments, reports) = self.with(&mut cx.state, |engine, records| {
+                    Ok((engine.experiments(records)?, engine.report(records)?))
+                })?;
+                Answer::Experiments(experiments, reports)
+            }
+        })
     }
 }

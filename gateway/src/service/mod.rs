@@ -5,9 +5,11 @@ mod catalog;
 mod ingest;
 mod recommend;
 mod responses;
+mod steering;
 
 pub(crate) use admin::AdminService;
 pub(crate) use catalog::CatalogService;
 pub(crate) use ingest::IngestService;
 pub(crate) use recommend::RecommendService;
 pub(crate) use responses::{NotSent, Responder, Responses, responses};
+pub(crate) use steering::SteeringService;

@@ -2,12 +2,14 @@
 
 use super::responses::Responses;
 use crate::{
+    convert,
     error::Error,
     gateway::Gateway,
     hub::Interest,
     proto::v1::{
-        GetProfileRequest, GetProfileResponse, RecommendRequest, RecommendResponse,
-        SubscribeRequest, SubscribeResponse, recommendations_server::Recommendations,
+        ExplainRequest, ExplainResponse, GetProfileRequest, GetProfileResponse, RecommendRequest,
+        RecommendResponse, SubscribeRequest, SubscribeResponse,
+        recommendations_server::Recommendations,
     },
     status::invalid_field,
 };
@@ -41,6 +43,30 @@ impl Recommendations for RecommendService {
         Ok(Response::new(RecommendResponse {
             recommendations: list.recommendations,
         }))
+    }
+
+    async fn explain(
+        &self,
+        request: Request<ExplainRequest>,
+    ) -> Result<Response<ExplainResponse>, Status> {
+        let ExplainRequest {
+            user_id,
+            item_id,
+            k,
+            min_position,
+        } = request.into_inner();
+        check_user("user_id", &user_id)?;
+        match recsys::ItemId::new(item_id.as_str()) {
+            Ok(_) => {}
+            Err(recsys::Error::Invalid { problem, .. }) => {
+                return Err(invalid_field("item_id", problem));
+            }
+            Err(error) => return Err(Error::from(error).into()),
+        }
+        let k = list_length(k)?;
+        self.0.lists_reach(min_position).await?;
+        let explanation = self.0.job.explain(&user_id, &item_id, k).await?;
+        Ok(Response::new(convert::explanation_to_proto(&explanation)))
     }
 
     type SubscribeStream = Responses<SubscribeResponse>;
@@ -124,7 +150,7 @@ impl Recommendations for RecommendService {
     }
 }
 
-fn check_user(field: &str, user: &str) -> Result<(), Status> {
+pub(super) fn check_user(field: &str, user: &str) -> Result<(), Status> {
     match recsys::UserId::new(user) {
         Ok(_) => Ok(()),
         Err(recsys::Error::Invalid { problem, .. }) => Err(invalid_field(field, problem)),

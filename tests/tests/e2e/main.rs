@@ -9,3 +9,4 @@ mod deskdrop;
 mod gateway_under_test;
 mod replay;
 mod shutdown;
+mod steering;

@@ -1,0 +1,192 @@
+//! Rules, reasons and experiments over the wire: changed while running, durable, checked.
+
+use crate::gateway_under_test::{Gateway, config, event};
+use gateway::{
+    Backend, Model,
+    proto::v1::{
+        ExplainRequest, ExplainResponse, GetExperimentsRequest, GetRulesRequest, Outcome,
+        RecommendRequest, RecordImpressionsRequest, SetExperimentsRequest, SetRulesRequest,
+        VariantReport, recommendations_client::RecommendationsClient,
+        steering_client::SteeringClient,
+    },
+};
+use tonic::{Code, Status, transport::Channel};
+use tonic_types::StatusExt;
+
+async fn steering(gateway: &Gateway) -> SteeringClient<Channel> {
+    SteeringClient::connect(gateway.address.clone())
+        .await
+        .unwrap()
+}
+
+/// Everybody looks at a few items of ten; `ann` has had none of the even ones.
+async fn visits(gateway: &Gateway) -> u64 {
+    let mut events = Vec::new();
+    for user in 0..20 {
+        for n in 0..4 {
+            events.push(event(&format!("u{user}"), &format!("i{}", (user + n) % 10)));
+        }
+    }
+    for item in ["i1", "i3", "i5"] {
+        events.push(event("ann", item));
+    }
+    let mut producer = gateway.producer("visits").await;
+    producer.send(events).await.unwrap();
+    producer.close().await.unwrap().log_position
+}
+
+async fn list(gateway: &Gateway, min_position: u64) -> Vec<String> {
+    let mut client = RecommendationsClient::connect(gateway.address.clone())
+        .await
+        .unwrap();
+    let request = RecommendRequest {
+        user_id: "ann".into(),
+        k: 5,
+        min_position,
+    };
+    let list = client.recommend(request).await.unwrap().into_inner();
+    let items = list.recommendations.into_iter();
+    items.map(|item| item.item_id).collect()
+}
+
+async fn explain(gateway: &Gateway, item: &str) -> Result<ExplainResponse, Status> {
+    let mut client = RecommendationsClient::connect(gateway.address.clone())
+        .await
+        .unwrap();
+    let request = ExplainRequest {
+        user_id: "ann".into(),
+        item_id: item.into(),
+        k: 5,
+        min_position: 0,
+    };
+    Ok(client.explain(request).await?.into_inner())
+}
+
+fn fields(status: &Status) -> Vec<String> {
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    let request = status.get_details_bad_request();
+    let violations = request
+        .into_iter()
+        .flat_map(|request| request.field_violations);
+    violations.map(|violation| violation.field).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_change_while_running_and_outlive_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = Gateway::start(config(dir.path(), Backend::Memory)).await;
+    let position = visits(&gateway).await;
+    let before = list(&gateway, position).await;
+    let best = before[0].clone();
+    let first = explain(&gateway, &best).await.unwrap();
+    assert_eq!((first.outcome(), first.rank), (Outcome::Recommended, 1));
+    assert!(!first.contributions.is_empty() && !first.source.is_empty());
+    let seen = explain(&gateway, "i3").await.unwrap();
+    assert_eq!(seen.outcome(), Outcome::Seen);
+    let unknown = explain(&gateway, "never").await.unwrap();
+    assert_eq!(unknown.outcome(), Outcome::UnknownItem);
+    assert_eq!(
+        fields(&explain(&gateway, "").await.unwrap_err()),
+        ["item_id"]
+    );
+
+    let rules_json = format!("{{\"deny\": [\"{best}\"]}}");
+    let set = steering(&gateway)
+        .await
+        .set_rules(SetRulesRequest { rules_json })
+        .await
+        .unwrap()
+        .into_inner();
+    let after = list(&gateway, set.log_position).await;
+    assert!(!after.contains(&best), "{after:?}");
+    gateway.stop().await;
+
+    let gateway = Gateway::start(config(dir.path(), Backend::Memory)).await;
+    assert_eq!(list(&gateway, set.log_position).await, after);
+    let rules = steering(&gateway)
+        .await
+        .get_rules(GetRulesRequest { min_position: 0 })
+        .await
+        .unwrap()
+        .into_inner()
+        .rules_json;
+    assert!(rules.contains(&format!("\"deny\":[\"{best}\"]")), "{rules}");
+    let denied = explain(&gateway, &best).await.unwrap();
+    assert_eq!(denied.outcome(), Outcome::Filtered);
+    assert_eq!(denied.filtered_by, "it is on the deny list");
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_documents_are_refused_by_field_and_change_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = Gateway::start(config(dir.path(), Backend::Memory)).await;
+    let mut client = steering(&gateway).await;
+    for (document, field) in [
+        ("nonsense", "rules_json"),
+        ("{\"dney\": []}", "rules_json"),
+        ("{\"diversity\": 2}", "rules_json.diversity"),
+    ] {
+        let rules_json = document.to_owned();
+        let status = client
+            .set_rules(SetRulesRequest { rules_json })
+            .await
+            .unwrap_err();
+        assert_eq!(fields(&status), [field], "{document}");
+    }
+    let experiments_json = "[{\"name\": \"e\", \"variants\": []}]".to_owned();
+    let status = client
+        .set_experiments(SetExperimentsRequest { experiments_json })
+        .await
+        .unwrap_err();
+    assert_eq!(fields(&status), ["experiments_json.variants"]);
+    let shown = RecordImpressionsRequest {
+        user_id: "u".into(),
+        item_ids: vec!["i".into()],
+        timestamp_ms: 0,
+    };
+    let status = client.record_impressions(shown).await.unwrap_err();
+    assert_eq!(fields(&status), ["timestamp_ms"]);
+    assert_eq!(gateway.status().await.log.unwrap().end_position, 0);
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn experiments_count_what_was_shown_and_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path(), Backend::Memory);
+    config.recommend.model = Model::Tutorial;
+    let gateway = Gateway::start(config).await;
+    let position = visits(&gateway).await;
+    let shown = list(&gateway, position).await;
+    assert!(!shown.is_empty(), "the tutorial's model has a list as well");
+    let mut client = steering(&gateway).await;
+    let experiments_json = "[{\"name\": \"order\", \"variants\": [\
+        {\"name\": \"old\", \"weight\": 1, \"channel\": \"tutorial\"},\
+        {\"name\": \"new\", \"weight\": 1, \"channel\": \"auto\"}]}]"
+        .to_owned();
+    client
+        .set_experiments(SetExperimentsRequest { experiments_json })
+        .await
+        .unwrap();
+    let impressions = RecordImpressionsRequest {
+        user_id: "ann".into(),
+        item_ids: shown.clone(),
+        timestamp_ms: 1_700_000_000_000,
+    };
+    client.record_impressions(impressions).await.unwrap();
+    let mut producer = gateway.producer("clicks").await;
+    producer.send(vec![event("ann", &shown[0])]).await.unwrap();
+    let min_position = producer.close().await.unwrap().log_position;
+    let answer = client
+        .get_experiments(GetExperimentsRequest { min_position })
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(answer.experiments_json.contains("\"order\""));
+    let sum = |count: fn(&VariantReport) -> u64| answer.reports.iter().map(count).sum::<u64>();
+    assert_eq!(answer.reports.len(), 2);
+    assert_eq!(sum(|r| r.impressions), shown.len() as u64);
+    assert_eq!(sum(|r| r.outcomes), 1);
+    gateway.stop().await;
+}
