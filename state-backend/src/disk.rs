@@ -50,9 +50,9 @@ pub enum Preset {
 
 /// When written bytes are forced onto the medium.
 ///
-/// Under a checkpointed job the local files are a cache of the last checkpoint, and
-/// [`Never`](Self::Never) loses nothing that matters; where the backend is itself the durable
-/// copy, take [`OnFlush`](Self::OnFlush) and flush.
+/// This is for a backend that is used on its own and is itself the durable copy: take
+/// [`OnFlush`](Self::OnFlush) and flush. Under a [`StateStore`](crate::StateStore) the files only hold
+/// what does not fit into memory, from an empty start on: there it is always [`Never`](Self::Never).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum SyncPolicy {
     /// Each time a write buffer is written out. A power loss costs at most what was in memory.

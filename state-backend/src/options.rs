@@ -1,7 +1,7 @@
 //! Options of a store.
 
 #[cfg(any(feature = "fs", feature = "redb"))]
-use crate::disk::DiskOptions;
+use crate::disk::{DiskOptions, SyncPolicy};
 use crate::{KeyGroupRange, KeyedStateBackend, MaxParallelism, MemoryBackend, Result};
 #[cfg(any(feature = "fs", feature = "redb"))]
 use std::path::PathBuf;
@@ -72,6 +72,10 @@ impl BackendConfig {
 
     /// Opens the backend, empty: what files an earlier one of this range left are deleted unread.
     ///
+    /// So nothing in its files is worth a sync, whatever their options say: they are opened with
+    /// [`SyncPolicy::Never`](crate::disk::SyncPolicy::Never). A start makes no `fsync` (a dozen for a
+    /// new B-tree otherwise), nor does an eviction.
+    ///
     /// # Errors
     /// The files cannot be deleted or made; another backend has them open.
     pub fn open_empty(&self, range: KeyGroupRange) -> Result<Box<dyn KeyedStateBackend>> {
@@ -82,11 +86,13 @@ impl BackendConfig {
             #[cfg(feature = "fs")]
             Self::Fs { dir, options } => {
                 let dir = dir.join(format!("fs-{}-{}", range.start().get(), range.end().get()));
+                let options = &options.clone().with_sync(SyncPolicy::Never);
                 crate::fs::FsBackend::remove(&dir, options)?;
                 Ok(Box::new(crate::fs::FsBackend::open(&dir, options)?))
             }
             #[cfg(feature = "redb")]
             Self::Redb { dir, options } => {
+                let options = &options.clone().with_sync(SyncPolicy::Never);
                 crate::redb::RedbBackend::remove(dir, range, options)?;
                 Ok(Box::new(crate::redb::RedbBackend::open(
                     dir, range, options,

@@ -556,24 +556,32 @@ impl SyncWork {
 
 /// Removes a segment's file, durably.
 pub(super) fn remove_file(fs: &dyn Fs, dir: &Path, number: u32) -> Result<()> {
-    let path = dir.join(file_name(number));
-    match fs.remove(&path) {
-        Ok(()) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(Error::io("remove", path, error)),
-    }
+    remove_name(fs, &dir.join(file_name(number)))?;
     fs.sync_dir(dir).map_err(|e| Error::io("sync", dir, e))
 }
 
-/// Removes every segment in `dir`, newest first: what a crash leaves of it is a whole log.
+fn remove_name(fs: &dyn Fs, path: &Path) -> Result<()> {
+    match fs.remove(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io("remove", path, error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes every segment in `dir`, newest first: what a crash leaves of it is a whole log. Without
+/// syncs that holds for the end of the process only.
 pub(super) fn remove_all(dir: &Path, options: &DiskOptions) -> Result<()> {
     let fs = &**options.fs();
-    match fs.remove(&dir.join(MARK)) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(Error::io("remove", dir.join(MARK), error));
+    let in_order = options.sync() != SyncPolicy::Never;
+    let remove = |path: &Path| -> Result<()> {
+        remove_name(fs, path)?;
+        if in_order {
+            fs.sync_dir(dir).map_err(|e| Error::io("sync", dir, e))?;
         }
-        _ => fs.sync_dir(dir).map_err(|e| Error::io("sync", dir, e))?,
-    }
+        Ok(())
+    };
+    remove(&dir.join(MARK))?;
     let mut numbers: Vec<_> = fs
         .list(dir)
         .map_err(|e| Error::io("list", dir, e))?
@@ -582,7 +590,7 @@ pub(super) fn remove_all(dir: &Path, options: &DiskOptions) -> Result<()> {
         .collect();
     numbers.sort_unstable();
     for number in numbers.into_iter().rev() {
-        remove_file(fs, dir, number)?;
+        remove(&dir.join(file_name(number)))?;
     }
     Ok(())
 }

@@ -145,6 +145,9 @@ impl RedbBackend {
     ) -> Result<()> {
         let (path, _lock) = take_file(dir.as_ref(), range, options)?;
         remove_file(&path, options)?;
+        if options.sync() == SyncPolicy::Never {
+            return Ok(());
+        }
         sync_dir_of(&path, options)
     }
 
@@ -419,6 +422,8 @@ impl KeyedStateBackend for RedbBackend {
         // Every commit is synced already unless the policy says never.
         if durability == Durability::Synced && self.options.sync() == SyncPolicy::Never {
             let synced = self.tree()?.tree.storage.sync();
+            // The file may have got its name since the last synced flush.
+            let synced = synced.and_then(|()| sync_dir_of(&self.path, &self.options));
             return self.settle(synced);
         }
         Ok(())

@@ -72,6 +72,9 @@ impl Tree {
         }
         fs.rename(&beside(path), path)
             .map_err(|e| Error::io("replace", path, e))?;
+        if options.sync() == SyncPolicy::Never {
+            return Ok(());
+        }
         sync_dir_of(path, options)
     }
 

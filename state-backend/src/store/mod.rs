@@ -88,9 +88,10 @@ impl StateStore {
     /// # Errors
     /// Options that contradict each other; the backend cannot be opened.
     pub fn open(options: StoreOptions) -> Result<Self> {
+        check_range(&options)?;
         let backend = options.backend.open_empty(options.range)?;
         let pinned = options.backend.is_memory();
-        Self::over(backend, options, pinned)
+        Ok(Self::over(backend, &options, pinned))
     }
 
     /// Opens an empty store over a backend of one's own, which is cleared. What does not fit the
@@ -99,31 +100,22 @@ impl StateStore {
     /// # Errors
     /// Options that contradict each other; the backend cannot be cleared.
     pub fn with_backend(
-        backend: Box<dyn KeyedStateBackend>,
-        options: StoreOptions,
-    ) -> Result<Self> {
-        Self::over(backend, options, false)
-    }
-
-    fn over(
         mut backend: Box<dyn KeyedStateBackend>,
         options: StoreOptions,
-        pinned: bool,
     ) -> Result<Self> {
-        if options.range.end().get() >= options.max_parallelism.get() {
-            return Err(Error::InvalidOptions(format!(
-                "{} go beyond the max parallelism {}",
-                options.range,
-                options.max_parallelism.get()
-            )));
-        }
+        check_range(&options)?;
         backend.clear()?;
+        Ok(Self::over(backend, &options, false))
+    }
+
+    /// A store over a backend that is empty.
+    fn over(backend: Box<dyn KeyedStateBackend>, options: &StoreOptions, pinned: bool) -> Self {
         let (budget, max_value) = if pinned {
             (u64::MAX, DEFAULT_MAX_VALUE_BYTES)
         } else {
             (DEFAULT_MEMORY_BUDGET_BYTES, u64::MAX)
         };
-        Ok(Self {
+        Self {
             tables: Vec::new(),
             engine: Engine {
                 backend,
@@ -152,7 +144,7 @@ impl StateStore {
             key_type: None,
             hand: (0, 0),
             sweep: Sweep::default(),
-        })
+        }
     }
 
     /// The state of one key: what a handle reads and writes.
@@ -321,6 +313,17 @@ impl StateStore {
 
 /// About the second-level cache of one core.
 const CACHED_BYTES: u64 = 1 << 20;
+
+fn check_range(options: &StoreOptions) -> Result<()> {
+    if options.range.end().get() < options.max_parallelism.get() {
+        return Ok(());
+    }
+    Err(Error::InvalidOptions(format!(
+        "{} go beyond the max parallelism {}",
+        options.range,
+        options.max_parallelism.get()
+    )))
+}
 
 fn entry_of(table: &dyn AnyTable) -> StateEntry {
     StateEntry {
