@@ -89,10 +89,13 @@ type Cost = (
     fn(f64) -> String,
 );
 
-const RATES: [Rate; 5] = [
+const RATES: [Rate; 6] = [
     ("Load, rows a second", |b| b.load_per_s),
     ("Read, operations a second", |b| b.read_per_s),
     ("Update in place, operations a second", |b| b.update_per_s),
+    ("Update in batches of 64, operations a second", |b| {
+        b.batch_update_per_s
+    }),
     ("Scan of 100 entries, scans a second", |b| b.scan_per_s),
     ("The mix with checkpoints, operations a second", |b| {
         b.mix_per_s
@@ -211,6 +214,10 @@ pub(crate) fn rows(report: &Report) -> Vec<(&'static str, Vec<String>)> {
         ("load, rows/s", each(&|b| Some(rate(b.load_per_s)))),
         ("read, ops/s", each(&|b| Some(rate(b.read_per_s)))),
         ("update, ops/s", each(&|b| Some(rate(b.update_per_s)))),
+        (
+            "update in batches, ops/s",
+            each(&|b| Some(rate(b.batch_update_per_s))),
+        ),
         ("scan of 100, scans/s", each(&|b| Some(rate(b.scan_per_s)))),
         (
             "mix with checkpoints, ops/s",

@@ -21,6 +21,8 @@ pub(crate) struct BackendReport {
     pub(crate) load_per_s: f64,
     pub(crate) read_per_s: f64,
     pub(crate) update_per_s: f64,
+    /// Batches of known keys, fetched together before they are changed one by one.
+    pub(crate) batch_update_per_s: f64,
     /// Each visits the 100 entries of a map state in order.
     pub(crate) scan_per_s: f64,
     /// The mix, while checkpoints are taken.

@@ -103,6 +103,7 @@ fn run_as<P: Payload>(
         Ok(())
     })?;
     let update_per_s = passes.each("update", ops, |subject, id| subject.update(id))?;
+    let batch_update_per_s = passes.batches(ops)?;
     let maps = maps(config);
     let scans = (config.ops / u64::from(SCANNED)).max(1);
     let scan_per_s = passes.each("scan", scans, |subject, id| {
@@ -142,6 +143,7 @@ fn run_as<P: Payload>(
         load_per_s,
         read_per_s,
         update_per_s,
+        batch_update_per_s,
         scan_per_s,
         mix_per_s,
         latency,
@@ -209,6 +211,22 @@ impl Passes<'_> {
             for _ in 0..count {
                 work(self.subject, self.ids.draw())?;
             }
+            self.subject.between(&mut self.chunks)?;
+            self.progress.done(count);
+        }
+        Ok(self.rate(ops, from))
+    }
+
+    /// Updates in batches, without checkpoints.
+    fn batches(&mut self, ops: u64) -> Result<f64, Error> {
+        self.progress.pass("update in batches", ops);
+        let mut batch = Vec::with_capacity(BATCH as usize);
+        let from = self.clock.elapsed();
+        for first in (0..ops).step_by(BATCH as usize) {
+            let count = BATCH.min(ops - first);
+            batch.clear();
+            batch.extend((0..count).map(|_| self.ids.draw()));
+            self.subject.update_all(&batch)?;
             self.subject.between(&mut self.chunks)?;
             self.progress.done(count);
         }

@@ -3,8 +3,8 @@
 use super::{config::BackendName, ids::mix, payload::Payload};
 use foldhash::fast::RandomState;
 use state_backend::{
-    BackendConfig, DeltaChunk, MapDef, MapState, PumpBudget, PumpStatus, Result, SnapshotKind,
-    StateStore, StoreOptions, StoreStats, ValueDef, ValueState, disk::DiskOptions,
+    BackendConfig, DeltaChunk, MapDef, MapState, PreparedKey, PumpBudget, PumpStatus, Result,
+    SnapshotKind, StateStore, StoreOptions, StoreStats, ValueDef, ValueState, disk::DiskOptions,
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -13,6 +13,9 @@ use std::{
 
 /// Entries of each map that is scanned.
 pub(crate) const SCANNED: u32 = 100;
+
+/// Keys that are fetched at once in the batches.
+const PREFETCHED: usize = 64;
 
 /// 16 bytes, spread over the key groups.
 type Key = (u64, u64);
@@ -28,6 +31,11 @@ pub(crate) trait Subject {
     fn read(&mut self, id: u64) -> Result<u64>;
 
     fn update(&mut self, id: u64) -> Result<()>;
+
+    /// Updates a batch of ids that are known beforehand.
+    fn update_all(&mut self, ids: &[u64]) -> Result<()> {
+        ids.iter().try_for_each(|id| self.update(*id))
+    }
 
     /// Fills the map that `scan` visits.
     fn put_map(&mut self, id: u64) -> Result<()>;
@@ -113,6 +121,8 @@ pub(crate) struct Stored<P> {
     store: StateStore,
     values: ValueState<P>,
     maps: MapState<u32, u64>,
+    /// Kept to be reused.
+    batch: Vec<PreparedKey>,
 }
 
 impl<P: Payload> Stored<P> {
@@ -125,6 +135,7 @@ impl<P: Payload> Stored<P> {
             store,
             values,
             maps,
+            batch: Vec::new(),
         })
     }
 }
@@ -143,6 +154,23 @@ impl<P: Payload> Subject for Stored<P> {
     fn update(&mut self, id: u64) -> Result<()> {
         let mut scope = self.store.scope(&key(id));
         self.values.update(&mut scope, P::count)?;
+        Ok(())
+    }
+
+    fn update_all(&mut self, ids: &[u64]) -> Result<()> {
+        for ids in ids.chunks(PREFETCHED) {
+            let max = self.store.max_parallelism();
+            self.batch.clear();
+            let prepared = ids.iter().map(|id| PreparedKey::new(&key(*id), max));
+            self.batch.extend(prepared);
+            for key in &self.batch {
+                self.store.scope_of(key).prefetch();
+            }
+            for key in &self.batch {
+                let mut scope = self.store.scope_of(key);
+                self.values.update(&mut scope, P::count)?;
+            }
+        }
         Ok(())
     }
 

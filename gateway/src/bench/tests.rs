@@ -59,6 +59,7 @@ fn every_backend_comes_out_with_figures() {
             b.load_per_s,
             b.read_per_s,
             b.update_per_s,
+            b.batch_update_per_s,
             b.scan_per_s,
             b.mix_per_s,
         ] {

@@ -109,6 +109,10 @@ pub(crate) fn run(args: Args) -> CliResult {
 
 fn backends(args: &Backends) -> CliResult {
     let config = config(args)?;
+    // Better now than after minutes of measuring.
+    if let Some(file) = &args.out {
+        std::fs::File::create(file).map_err(|error| cannot_write(file, &error))?;
+    }
     let dir = match &args.dir {
         Some(dir) => WorkDir::kept(dir.clone()),
         None => WorkDir::temporary(),
@@ -131,11 +135,13 @@ fn backends(args: &Backends) -> CliResult {
     };
     match &args.out {
         None => print!("{text}"),
-        Some(file) => std::fs::write(file, text).map_err(|error| {
-            CliError::Failed(format!("cannot write {}: {error}", file.display()))
-        })?,
+        Some(file) => std::fs::write(file, text).map_err(|error| cannot_write(file, &error))?,
     }
     Ok(())
+}
+
+fn cannot_write(file: &Path, error: &std::io::Error) -> CliError {
+    CliError::Failed(format!("cannot write {}: {error}", file.display()))
 }
 
 fn config(args: &Backends) -> Result<Config, CliError> {
