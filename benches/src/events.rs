@@ -1,6 +1,6 @@
 //! The events of every workload, bit for bit: all arithmetic wraps around.
 
-use state_backend::{KeyLike, StateKey};
+use state_backend::{KeyLike, KeyWords, StateKey};
 use std::fmt;
 use std::sync::LazyLock;
 
@@ -157,6 +157,11 @@ impl StateKey for Id {
     #[inline]
     fn encode(&self, out: &mut Vec<u8>) {
         self.as_str().write_key(out);
+    }
+
+    #[inline]
+    fn words(&self) -> Option<KeyWords> {
+        self.as_str().key_words()
     }
 
     fn decode(bytes: &mut &[u8]) -> state_backend::Result<Self> {

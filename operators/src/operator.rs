@@ -207,7 +207,7 @@ impl OperatorContext<'_> {
     /// # Errors
     /// The key is of another type.
     pub fn key<K: StateKey>(&self) -> Result<K> {
-        Ok(K::decode(&mut self.state.key_bytes())?)
+        Ok(K::decode(&mut &*self.state.key_bytes())?)
     }
 
     /// Emits to a side output; see [`crate::Stream::side_output`]. Dropped when nobody takes it.

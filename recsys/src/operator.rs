@@ -147,7 +147,7 @@ impl RecommendOperator {
         let Some(states) = self.states else {
             return Err(operators::Error::NotRunning);
         };
-        let key: Box<[u8]> = cx.state.key_bytes().into();
+        let key: Box<[u8]> = (*cx.state.key_bytes()).into();
         let mut records = states.of(&mut cx.state);
         let engine = match self.engines.entry(key) {
             hashbrown::hash_map::Entry::Occupied(known) => known.into_mut(),

@@ -1,6 +1,6 @@
 //! Keys: their bytes, their Java hash, and the row keys made of them.
 
-use crate::{Error, KeyGroup, MaxParallelism, Result, key_group_of};
+use crate::{Error, KeyGroup, KeyWords, MaxParallelism, Result, key_group_of};
 use std::{
     fmt::{self, Debug},
     hash::{BuildHasher, Hasher, RandomState},
@@ -30,6 +30,13 @@ pub trait StateKey: Ord + Clone + Debug + Send + 'static {
     /// # Errors
     /// [`Error::Corrupted`] if the bytes are not a key of this type.
     fn decode(bytes: &mut &[u8]) -> Result<Self>;
+
+    /// The same bytes as [`encode`](Self::encode) appends, if they are few; none, as unless
+    /// overridden, is always right. Makes access faster: see [`KeyWords`].
+    #[inline]
+    fn words(&self) -> Option<KeyWords> {
+        None
+    }
 }
 
 /// What can stand for a key in a look-up: every [`StateKey`], and `str` and `[u8]` for their owned
@@ -40,6 +47,12 @@ pub trait KeyLike {
 
     /// Appends the bytes of the key it stands for.
     fn write_key(&self, out: &mut Vec<u8>);
+
+    /// The same bytes, if they are few, or none.
+    #[inline]
+    fn key_words(&self) -> Option<KeyWords> {
+        None
+    }
 }
 
 impl<K: StateKey> KeyLike for K {
@@ -51,6 +64,11 @@ impl<K: StateKey> KeyLike for K {
     #[inline]
     fn write_key(&self, out: &mut Vec<u8>) {
         self.encode(out);
+    }
+
+    #[inline]
+    fn key_words(&self) -> Option<KeyWords> {
+        self.words()
     }
 }
 
@@ -64,6 +82,11 @@ impl KeyLike for str {
     fn write_key(&self, out: &mut Vec<u8>) {
         write_terminated(self.as_bytes(), out);
     }
+
+    #[inline]
+    fn key_words(&self) -> Option<KeyWords> {
+        KeyWords::of_terminated(self.as_bytes())
+    }
 }
 
 impl KeyLike for [u8] {
@@ -75,6 +98,11 @@ impl KeyLike for [u8] {
     #[inline]
     fn write_key(&self, out: &mut Vec<u8>) {
         write_terminated(self, out);
+    }
+
+    #[inline]
+    fn key_words(&self) -> Option<KeyWords> {
+        KeyWords::of_terminated(self)
     }
 }
 
@@ -99,6 +127,7 @@ pub fn java_bytes_hash(bytes: &[u8]) -> i32 {
 }
 
 /// `Long.hashCode()`: -1 and 0 hash alike.
+#[inline]
 #[must_use]
 pub const fn java_long_hash(value: i64) -> i32 {
     (value ^ ((value as u64) >> 32) as i64) as i32
@@ -197,6 +226,11 @@ impl StateKey for String {
     fn decode(bytes: &mut &[u8]) -> Result<Self> {
         Self::from_utf8(read_terminated(bytes)?).map_err(|_| damaged("a text key is not UTF-8"))
     }
+
+    #[inline]
+    fn words(&self) -> Option<KeyWords> {
+        KeyWords::of_terminated(self.as_bytes())
+    }
 }
 
 impl StateKey for Vec<u8> {
@@ -210,6 +244,11 @@ impl StateKey for Vec<u8> {
 
     fn decode(bytes: &mut &[u8]) -> Result<Self> {
         read_terminated(bytes)
+    }
+
+    #[inline]
+    fn words(&self) -> Option<KeyWords> {
+        KeyWords::of_terminated(self)
     }
 }
 
@@ -229,6 +268,11 @@ macro_rules! integer_keys {
 
             fn decode(bytes: &mut &[u8]) -> Result<Self> {
                 Ok(Self::from_be_bytes(take(bytes)?) ^ $flip)
+            }
+
+            #[inline]
+            fn words(&self) -> Option<KeyWords> {
+                KeyWords::EMPTY.with_bytes((*self ^ $flip).to_be_bytes())
             }
         }
     )*};
@@ -260,6 +304,11 @@ impl StateKey for bool {
             _ => Err(damaged("a bool that is neither 0 nor 1")),
         }
     }
+
+    #[inline]
+    fn words(&self) -> Option<KeyWords> {
+        KeyWords::EMPTY.with_u8(u8::from(*self))
+    }
 }
 
 /// The key of state that is not keyed: everything is in one group.
@@ -273,12 +322,18 @@ impl StateKey for () {
     fn decode(_: &mut &[u8]) -> Result<Self> {
         Ok(())
     }
+
+    #[inline]
+    fn words(&self) -> Option<KeyWords> {
+        Some(KeyWords::EMPTY)
+    }
 }
 
 macro_rules! tuple_keys {
     ($($($part:ident $index:tt),+;)*) => {$(
         /// Hashes like Flink's `Tuple`: 31 times the hash so far plus the next field's.
         impl<$($part: StateKey),+> StateKey for ($($part,)+) {
+            #[inline]
             fn java_hash(&self) -> i32 {
                 let mut hash = 0_i32;
                 $(hash = hash.wrapping_mul(31).wrapping_add(self.$index.java_hash());)+
@@ -291,6 +346,13 @@ macro_rules! tuple_keys {
 
             fn decode(bytes: &mut &[u8]) -> Result<Self> {
                 Ok(($($part::decode(bytes)?,)+))
+            }
+
+            #[inline]
+            fn words(&self) -> Option<KeyWords> {
+                let words = KeyWords::EMPTY;
+                $(let words = words.then(self.$index.words()?)?;)+
+                Some(words)
             }
         }
     )*};
@@ -334,14 +396,29 @@ static SEED: LazyLock<foldhash::fast::FixedState> = LazyLock::new(|| {
 /// Where a row key goes in the tables of this process. Never stored.
 #[inline]
 pub(crate) fn hash_row(bytes: &[u8]) -> u64 {
+    match KeyWords::of(bytes) {
+        Some(words) => hash_words(words),
+        None => {
+            let mut hasher = SEED.build_hasher();
+            hasher.write(bytes);
+            hasher.finish()
+        }
+    }
+}
+
+/// As [`hash_row`], of a short key.
+#[inline(always)]
+pub(crate) fn hash_words(words: KeyWords) -> u64 {
     let mut hasher = SEED.build_hasher();
-    hasher.write(bytes);
+    for word in words.words() {
+        hasher.write_u64(word);
+    }
     hasher.finish()
 }
 
-const INLINE: usize = 22;
+const INLINE: usize = KeyWords::MAX;
 
-/// The bytes of a row key without its group; up to 22 bytes lie in place.
+/// The bytes of a row key without its group; up to 22 bytes lie in place, padded with zeros.
 #[derive(Clone)]
 pub(crate) enum RowKey {
     Inline(u8, [u8; INLINE]),
@@ -351,13 +428,18 @@ pub(crate) enum RowKey {
 impl RowKey {
     #[inline]
     pub(crate) fn new(bytes: &[u8]) -> Self {
-        if bytes.len() <= INLINE {
-            let mut inline = [0; INLINE];
-            inline[..bytes.len()].copy_from_slice(bytes);
-            Self::Inline(bytes.len() as u8, inline)
-        } else {
-            Self::Heap(bytes.into())
+        match KeyWords::of(bytes) {
+            Some(words) => Self::short(words),
+            None => Self::Heap(bytes.into()),
         }
+    }
+
+    #[inline]
+    pub(crate) fn short(words: KeyWords) -> Self {
+        let (bytes, len) = words.bytes();
+        let mut inline = [0; INLINE];
+        inline.copy_from_slice(&bytes[..INLINE]);
+        Self::Inline(len as u8, inline)
     }
 
     #[inline]
@@ -368,19 +450,33 @@ impl RowKey {
         }
     }
 
-    /// Whether it has these bytes. Short ones are compared as words: a call costs more than the comparison.
+    /// Its words, if it is short.
     #[inline]
-    pub(crate) fn is(&self, other: &[u8]) -> bool {
-        let own = self.bytes();
-        let n = own.len();
-        if n != other.len() {
-            return false;
+    pub(crate) fn words(&self) -> Option<KeyWords> {
+        match self {
+            Self::Inline(len, bytes) => Some(KeyWords::of_padded(bytes, *len)),
+            Self::Heap(_) => None,
         }
-        let ends = |bytes: &[u8]| Some((*bytes.first_chunk::<8>()?, *bytes.last_chunk::<8>()?));
-        match (ends(own), ends(other)) {
-            (Some(a), Some(b)) if n <= 16 => a == b,
-            (Some(a), Some(b)) if n <= 24 => a == b && own[8..16] == other[8..16],
-            _ => own == other,
+    }
+
+    /// Whether it is this short key.
+    #[inline(always)]
+    pub(crate) fn is(&self, words: KeyWords) -> bool {
+        match self {
+            Self::Inline(len, bytes) => {
+                let [a, b, c] = KeyWords::of_padded(bytes, *len).words();
+                let [x, y, z] = words.words();
+                (a ^ x) | (b ^ y) | (c ^ z) == 0
+            }
+            Self::Heap(_) => false,
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn hash(&self) -> u64 {
+        match self {
+            Self::Inline(len, bytes) => hash_words(KeyWords::of_padded(bytes, *len)),
+            Self::Heap(bytes) => hash_row(bytes),
         }
     }
 
@@ -434,20 +530,37 @@ impl Debug for RowKey {
 pub struct PreparedKey {
     /// Group, key, and the mark of no namespace.
     row: RowKey,
+    /// Key and mark, if they are short.
+    words: KeyWords,
     hash: u64,
     group: KeyGroup,
 }
 
 impl PreparedKey {
     /// Encodes and hashes the key.
+    #[inline]
     #[must_use]
     pub fn new<K: KeyLike + ?Sized>(key: &K, max: MaxParallelism) -> Self {
         let group = key_group_of(key.key_hash(), max);
-        let mut bytes = Vec::with_capacity(32);
+        let words = key
+            .key_words()
+            .and_then(|words| words.with_u8(NO_NAMESPACE));
+        let row =
+            words.and_then(|words| KeyWords::EMPTY.with_bytes(group.to_be_bytes())?.then(words));
+        if let (Some(words), Some(row)) = (words, row) {
+            return Self {
+                row: RowKey::short(row),
+                words,
+                hash: hash_words(words),
+                group,
+            };
+        }
+        let mut bytes = Vec::with_capacity(64);
         bytes.extend_from_slice(&group.to_be_bytes());
         key.write_key(&mut bytes);
         bytes.push(NO_NAMESPACE);
         Self {
+            words: KeyWords::of(&bytes[2..]).unwrap_or(KeyWords::TOO_LONG),
             hash: hash_row(&bytes[2..]),
             row: RowKey::new(&bytes),
             group,
@@ -473,6 +586,11 @@ impl PreparedKey {
     }
 
     #[inline]
+    pub(crate) fn words(&self) -> KeyWords {
+        self.words
+    }
+
+    #[inline(always)]
     pub(crate) fn hash(&self) -> u64 {
         self.hash
     }
@@ -495,6 +613,12 @@ mod tests {
         let mut rest = &x[..];
         assert_eq!(&K::decode(&mut rest).unwrap(), a);
         assert!(rest.is_empty());
+        if let Some(words) = a.words() {
+            assert_eq!(*crate::KeyBytes::short(words), x[..], "{a:?}");
+        }
+        let a = PreparedKey::new(a, MaxParallelism::DEFAULT);
+        assert_eq!(a.key_bytes(), &x[..]);
+        assert_eq!(a.hash(), hash_row(&a.row()[2..]));
     }
 
     proptest! {
@@ -520,9 +644,13 @@ mod tests {
             if let Some(byte) = b.get_mut(usize::from(at) % a.len().max(1)) {
                 *byte = to;
             }
-            prop_assert!(RowKey::new(&a).is(&a));
-            prop_assert_eq!(RowKey::new(&a).is(&b), a == b);
-            prop_assert!(!RowKey::new(&a).is(&[&a[..], &[0]].concat()));
+            let key = RowKey::new(&a);
+            prop_assert_eq!(key.bytes(), &a[..]);
+            prop_assert_eq!(key.words().is_some(), a.len() <= INLINE);
+            prop_assert_eq!(key.hash(), hash_row(&a));
+            if let Some(words) = KeyWords::of(&b) {
+                prop_assert_eq!(key.is(words), a == b);
+            }
         }
 
         #[test]

@@ -211,6 +211,7 @@ impl fmt::Display for KeyGroupRange {
 }
 
 /// The group of a key with this Java hash code.
+#[inline]
 #[must_use]
 pub fn key_group_of(hash: i32, max: MaxParallelism) -> KeyGroup {
     KeyGroup((murmur(hash) % i32::from(max.0)) as u16)
@@ -237,6 +238,7 @@ fn check_parallelism(max: MaxParallelism, parallelism: u16) -> Result<()> {
 }
 
 /// `org.apache.flink.util.MathUtils.murmurHash`: MurmurHash3 of one 32-bit word, made non-negative.
+#[inline]
 #[must_use]
 pub fn murmur(code: i32) -> i32 {
     let mut h = (code as u32)

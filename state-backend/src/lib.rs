@@ -232,6 +232,7 @@ mod handle;
 pub mod io;
 mod key;
 mod key_group;
+mod key_words;
 mod kind;
 mod memory;
 pub mod operator_state;
@@ -266,6 +267,7 @@ pub use key::{
     java_long_hash, java_string_hash, split_row_key,
 };
 pub use key_group::{KeyGroup, KeyGroupRange, MaxParallelism, key_group_of, murmur, subtask_of};
+pub use key_words::{KeyBytes, KeyWords};
 pub use kind::StateKind;
 pub use memory::MemoryBackend;
 pub use options::{

@@ -164,7 +164,7 @@ impl<T: Send + 'static> ListState<T> {
         })?;
         pushed.map_err(|value_bytes| Error::ValueTooLarge {
             state: table.name.clone(),
-            key_bytes: addr.key().len() as u64,
+            key_bytes: addr.key_len() as u64,
             value_bytes,
             limit_bytes: max_value,
         })

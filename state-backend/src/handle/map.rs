@@ -47,7 +47,7 @@ impl<UK: StateKey, V: Send + 'static> MapState<UK, V> {
     ///
     /// # Errors
     /// As [`ValueState::get`](crate::ValueState::get).
-    #[inline]
+    #[inline(always)]
     pub fn get<'s, Q>(&self, scope: &'s mut KeyScope<'_>, map_key: &Q) -> Result<Option<&'s V>>
     where
         UK: Borrow<Q>,
@@ -111,7 +111,7 @@ impl<UK: StateKey, V: Send + 'static> MapState<UK, V> {
     ///
     /// # Errors
     /// As [`ValueState::update`](crate::ValueState::update).
-    #[inline]
+    #[inline(always)]
     pub fn update<Q, R>(
         &self,
         scope: &mut KeyScope<'_>,
@@ -130,7 +130,7 @@ impl<UK: StateKey, V: Send + 'static> MapState<UK, V> {
     ///
     /// # Errors
     /// As [`ValueState::update`](crate::ValueState::update).
-    #[inline]
+    #[inline(always)]
     pub fn update_or_insert_with<Q, R>(
         &self,
         scope: &mut KeyScope<'_>,

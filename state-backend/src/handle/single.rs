@@ -45,7 +45,7 @@ impl<V: Send + 'static> ValueState<V> {
     ///
     /// # Errors
     /// The key is of another store's groups; the backend failed, or holds a damaged value.
-    #[inline]
+    #[inline(always)]
     pub fn get<'s>(&self, scope: &'s mut KeyScope<'_>) -> Result<Option<&'s V>> {
         let (table, engine, addr) = scope.open(self.slot)?;
         table.get(engine, addr)
@@ -67,7 +67,7 @@ impl<V: Send + 'static> ValueState<V> {
     /// # Errors
     /// As [`set`](Self::set). A value that `change` has made too large stays so: the error comes
     /// when its size is next measured (every 64 updates, and in every snapshot).
-    #[inline]
+    #[inline(always)]
     pub fn update<R>(
         &self,
         scope: &mut KeyScope<'_>,
@@ -81,7 +81,7 @@ impl<V: Send + 'static> ValueState<V> {
     ///
     /// # Errors
     /// As [`update`](Self::update).
-    #[inline]
+    #[inline(always)]
     pub fn update_or_insert_with<R>(
         &self,
         scope: &mut KeyScope<'_>,
@@ -141,7 +141,7 @@ impl<V: Send + 'static> ReducingState<V> {
     ///
     /// # Errors
     /// As [`ValueState::get`].
-    #[inline]
+    #[inline(always)]
     pub fn get<'s>(&self, scope: &'s mut KeyScope<'_>) -> Result<Option<&'s V>> {
         let (table, engine, addr) = scope.open(self.slot)?;
         table.get(engine, addr)
@@ -151,7 +151,7 @@ impl<V: Send + 'static> ReducingState<V> {
     ///
     /// # Errors
     /// As [`ValueState::update`].
-    #[inline]
+    #[inline(always)]
     pub fn add(&self, scope: &mut KeyScope<'_>, value: V) -> Result<()> {
         let (table, engine, addr) = scope.open(self.slot)?;
         let Some(bucket) = table.find(engine, addr)? else {
@@ -229,7 +229,7 @@ impl<A: AggregateFunction> AggregatingState<A> {
     ///
     /// # Errors
     /// As [`ValueState::update`].
-    #[inline]
+    #[inline(always)]
     pub fn add(&self, scope: &mut KeyScope<'_>, value: A::In) -> Result<()> {
         let (table, engine, addr) = scope.open::<A::Acc>(self.slot)?;
         table.update_or_insert_with(

@@ -10,12 +10,13 @@ use crate::{
     KeyedStateBackend, MaxParallelism, PreparedKey, Result, StateCatalog, StateKey, StoreOptions,
     catalog::StateEntry,
     engine::Engine,
-    key::{NO_NAMESPACE, hash_row},
+    key::{NO_NAMESPACE, hash_words},
     key_group_of,
     options::{DEFAULT_MAX_VALUE_BYTES, DEFAULT_MEMORY_BUDGET_BYTES},
     table::{Table, any::AnyTable, rows::RowFormat, sweep::SweepCursor},
 };
 use std::{
+    any::Any,
     collections::{BTreeMap, HashMap},
     fmt,
     ops::ControlFlow,
@@ -33,7 +34,7 @@ use std::{
 pub struct StateStore {
     pub(crate) tables: Vec<Box<dyn AnyTable>>,
     pub(crate) engine: Engine,
-    /// The current key: group, key, namespace, map key. Kept to be reused.
+    /// The current key, if it is long: group, key, namespace, map key. Kept to be reused.
     pub(crate) row: Vec<u8>,
     max: MaxParallelism,
     slots: HashMap<String, usize>,
@@ -151,30 +152,35 @@ impl StateStore {
     ///
     /// Encodes and hashes the key, once for all states. A key of a group that is not the store's is
     /// an error at the first access.
-    #[inline]
+    #[inline(always)]
     pub fn scope<K: KeyLike + ?Sized>(&mut self, key: &K) -> KeyScope<'_> {
-        self.row.clear();
-        self.row.extend_from_slice(&[0, 0]);
-        key.write_key(&mut self.row);
-        let key_end = self.row.len();
-        self.row.push(NO_NAMESPACE);
-        let hash = hash_row(&self.row[2..]);
         let group = key_group_of(key.key_hash(), self.max);
-        self.enter(group, key_end, hash)
+        let words = key.key_words();
+        if let Some(words) = words.and_then(|words| words.with_u8(NO_NAMESPACE)) {
+            return KeyScope::short(self, words, hash_words(words), group);
+        }
+        self.long_scope(key, group)
+    }
+
+    #[inline(never)]
+    fn long_scope<K: KeyLike + ?Sized>(&mut self, key: &K, group: KeyGroup) -> KeyScope<'_> {
+        self.begin_row(group);
+        key.write_key(&mut self.row);
+        self.row.push(NO_NAMESPACE);
+        let key_len = self.row.len() - 3;
+        KeyScope::written(self, key_len, group)
     }
 
     /// As [`scope`](Self::scope), with a key that is encoded and hashed already.
-    #[inline]
+    #[inline(always)]
     pub fn scope_of(&mut self, key: &PreparedKey) -> KeyScope<'_> {
+        if key.words().is_short() {
+            return KeyScope::short(self, key.words(), key.hash(), key.group());
+        }
         self.row.clear();
         self.row.extend_from_slice(key.row());
-        let key_end = self.row.len() - 1;
-        let offset = self
-            .engine
-            .range
-            .offset_of(key.group())
-            .unwrap_or(usize::MAX);
-        KeyScope::new(self, key_end, key.hash(), offset)
+        let key_len = self.row.len() - 3;
+        KeyScope::written(self, key_len, key.group())
     }
 
     /// The state of a key given as [`for_each`](Self::for_each) gives it: key bytes with namespace.
@@ -188,18 +194,14 @@ impl StateStore {
                 range: self.engine.range,
             });
         }
-        self.row.clear();
-        self.row.extend_from_slice(&[0, 0]);
+        self.begin_row(group);
         self.row.extend_from_slice(row);
-        let key_end = self.row.len();
-        Ok(self.enter(group, key_end, hash_row(row)))
+        Ok(KeyScope::written(self, row.len(), group))
     }
 
-    #[inline]
-    fn enter(&mut self, group: KeyGroup, key_end: usize, hash: u64) -> KeyScope<'_> {
-        self.row[..2].copy_from_slice(&group.to_be_bytes());
-        let offset = self.engine.range.offset_of(group).unwrap_or(usize::MAX);
-        KeyScope::new(self, key_end, hash, offset)
+    fn begin_row(&mut self, group: KeyGroup) {
+        self.row.clear();
+        self.row.extend_from_slice(&group.to_be_bytes());
     }
 
     /// Sets the clock that time to live goes by, in milliseconds: processing time or event time, as
@@ -266,7 +268,10 @@ impl StateStore {
     pub(crate) fn table<P: Send + 'static>(&self, slot: usize) -> Result<&Table<P>> {
         self.tables
             .get(slot)
-            .and_then(|table| table.as_any().downcast_ref())
+            .and_then(|table| {
+                let table: &dyn Any = &**table;
+                table.downcast_ref()
+            })
             .ok_or(Error::ForeignHandle)
     }
 

@@ -8,9 +8,7 @@ use crate::{
 use std::{any::Any, fmt::Debug};
 
 /// What the store does with a table whatever its type.
-pub(crate) trait AnyTable: Debug + Send {
-    fn as_any(&self) -> &dyn Any;
-    fn as_any_mut(&mut self) -> &mut dyn Any;
+pub(crate) trait AnyTable: Any + Debug + Send {
     fn id(&self) -> StateId;
     fn name(&self) -> &str;
     fn kind(&self) -> StateKind;
@@ -40,14 +38,6 @@ pub(crate) trait AnyTable: Debug + Send {
 }
 
 impl<P: Send + 'static> AnyTable for Table<P> {
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-
-    fn as_any_mut(&mut self) -> &mut dyn Any {
-        self
-    }
-
     fn id(&self) -> StateId {
         self.id
     }

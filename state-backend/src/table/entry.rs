@@ -2,12 +2,11 @@
 
 use crate::key::RowKey;
 
-/// One row, decoded.
+/// One row, decoded. In this order, so that an access that hits touches one place: key, marks, value.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Entry<P> {
     pub(crate) key: RowKey,
-    /// Time of the last renewal, for states with a time to live.
-    pub(crate) written: i64,
     /// Epoch of the last change; 0 if it is as restored.
     pub(crate) modified: u32,
     /// Epoch of the newest snapshot that has this row, or had it before it was changed.
@@ -17,6 +16,8 @@ pub(crate) struct Entry<P> {
     /// Changes in place since `heap` was measured.
     pub(crate) writes: u16,
     pub(crate) flags: u8,
+    /// Time of the last renewal, for states with a time to live.
+    pub(crate) written: i64,
     /// `None` is a tombstone: the row is deleted, and somebody has yet to be told.
     pub(crate) value: Option<P>,
 }

@@ -9,7 +9,7 @@ use super::{
     entry::{Ghost, REFERENCED, UNSAVED},
     group::ORDER_BYTES,
 };
-use crate::{Change, Error, Result, engine::Engine, key::hash_row};
+use crate::{Change, Error, Result, engine::Engine};
 use std::ops::Range;
 
 /// Most rows that one pass writes.
@@ -45,9 +45,7 @@ impl<P: Send + 'static> Table<P> {
         let group = &mut self.groups[at];
         if group.rows.len() * 2 <= group.rows.capacity() {
             let before = group.rows.allocation_size() as i64;
-            group
-                .rows
-                .shrink_to_fit(|entry| hash_row(entry.key.bytes()));
+            group.rows.shrink_to_fit(|entry| entry.key.hash());
             let after = group.rows.allocation_size() as i64;
             if after != before {
                 group.layout = group.layout.wrapping_add(1);
@@ -162,7 +160,7 @@ impl<P: Send + 'static> Table<P> {
             s.running && s.full && (entry.captured >= s.epoch || entry.modified > s.epoch)
         });
         if in_delta || in_full {
-            let hash = hash_row(entry.key.bytes());
+            let hash = entry.key.hash();
             let grown = group.put_ghost(
                 hash,
                 Ghost {

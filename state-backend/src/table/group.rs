@@ -1,7 +1,10 @@
 //! The rows of one key group: a hash table, and what changed in it.
 
-use super::entry::{Entry, Ghost};
-use crate::key::{RowKey, hash_row};
+use super::{
+    Addr,
+    entry::{Entry, Ghost},
+};
+use crate::{KeyWords, key::RowKey};
 use hashbrown::HashTable;
 use std::collections::BTreeSet;
 
@@ -39,9 +42,22 @@ impl<P> Group<P> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
+    pub(crate) fn bucket_at(&self, addr: Addr<'_>) -> Option<usize> {
+        self.rows
+            .find_bucket_index(addr.hash, |entry| addr.is(&entry.key))
+    }
+
+    /// As [`bucket_at`](Self::bucket_at), of a key in bytes.
     pub(crate) fn bucket_of(&self, hash: u64, key: &[u8]) -> Option<usize> {
-        self.rows.find_bucket_index(hash, |entry| entry.key.is(key))
+        match KeyWords::of(key) {
+            Some(words) => self
+                .rows
+                .find_bucket_index(hash, |entry| entry.key.is(words)),
+            None => self
+                .rows
+                .find_bucket_index(hash, |entry| entry.key.bytes() == key),
+        }
     }
 
     /// Makes `order` if it is not there; returns the memory it took.
@@ -98,12 +114,12 @@ impl<P> Group<P> {
         self.ghosts.find_mut(hash, |ghost| ghost.key.bytes() == key)
     }
 
-    pub(crate) fn take_ghost(&mut self, hash: u64, key: &[u8]) -> Option<Ghost> {
+    pub(crate) fn take_ghost(&mut self, addr: Addr<'_>) -> Option<Ghost> {
         if self.ghosts.is_empty() {
             return None;
         }
         self.ghosts
-            .find_entry(hash, |ghost| ghost.key.bytes() == key)
+            .find_entry(addr.hash, |ghost| addr.is(&ghost.key))
             .ok()
             .map(|found| found.remove().0)
     }
@@ -116,12 +132,12 @@ impl<P> Group<P> {
         }
         let before = self.ghosts.allocation_size() as i64;
         if self.ghosts.len() == self.ghosts.capacity() {
-            self.ghosts.reserve(1, |ghost| hash_row(ghost.key.bytes()));
+            self.ghosts.reserve(1, |ghost| ghost.key.hash());
             self.layout = self.layout.wrapping_add(1);
         }
         let heap = ghost.key.heap_bytes() as i64;
         self.ghosts
-            .insert_unique(hash, ghost, |ghost| hash_row(ghost.key.bytes()));
+            .insert_unique(hash, ghost, |ghost| ghost.key.hash());
         self.ghosts.allocation_size() as i64 - before + heap
     }
 
@@ -140,8 +156,7 @@ impl<P> Group<P> {
             kept
         });
         if self.ghosts.len() * 4 < self.ghosts.capacity() {
-            self.ghosts
-                .shrink_to_fit(|ghost| hash_row(ghost.key.bytes()));
+            self.ghosts.shrink_to_fit(|ghost| ghost.key.hash());
             self.layout = self.layout.wrapping_add(1);
         }
         heap + before - self.ghosts.allocation_size() as i64

@@ -2,6 +2,10 @@
 //!
 //! An access that hits neither encodes nor decodes nor calls the backend. A row is encoded when a
 //! snapshot takes it or when it is evicted, and decoded when it is first read after that.
+//!
+//! The path of a hit, from `StateStore::scope` on, is inlined as a whole: between two functions a scope or an
+//! address would go through memory, to be read back before the stores have retired. That makes look-ups wait for
+//! one another, as [`KeyWords`] tells. Everything rarer is a call.
 
 pub(crate) mod any;
 mod capture;
@@ -15,27 +19,86 @@ mod scan;
 pub(crate) mod sweep;
 
 use crate::{
-    Error, Result, Shape, StateId, StateKind,
+    Error, KeyBytes, KeyGroup, KeyWords, Result, Shape, StateId, StateKind,
     engine::{Engine, RowsOf},
-    key::{RowKey, hash_row},
+    key::{RowKey, hash_row, hash_words},
     ttl::Ttl,
 };
 use entry::{BENEATH, Entry, REFERENCED, UNSAVED};
 use group::{Group, ORDER_BYTES};
 use rows::Rows;
 
-/// Where a row is: its bytes with the group in front, their hash without, the group's position.
+/// Where a row is: its key, the hash of that, the group and the group's position.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Addr<'a> {
-    pub(crate) row: &'a [u8],
+    /// The key, if it is short.
+    pub(crate) words: KeyWords,
+    /// The group and the key, if that is long.
+    pub(crate) long: &'a [u8],
     pub(crate) hash: u64,
     pub(crate) group: usize,
+    pub(crate) key_group: KeyGroup,
 }
 
 impl<'a> Addr<'a> {
-    #[inline]
-    pub(crate) fn key(&self) -> &'a [u8] {
-        &self.row[2..]
+    /// Of a row with its group in front.
+    pub(crate) fn of(row: &'a [u8], group: usize) -> Self {
+        let key = &row[2..];
+        let words = KeyWords::of(key);
+        Self {
+            words: words.unwrap_or(KeyWords::TOO_LONG),
+            long: if words.is_some() { &[] } else { row },
+            hash: words.map_or_else(|| hash_row(key), hash_words),
+            group,
+            key_group: KeyGroup::new(u16::from_be_bytes([row[0], row[1]])),
+        }
+    }
+
+    /// The group and the key, as a backend has them.
+    pub(crate) fn row(&self) -> KeyBytes<'a> {
+        if self.words.is_short() {
+            KeyBytes::short_row(self.key_group.to_be_bytes(), self.words)
+        } else {
+            KeyBytes::long(self.long)
+        }
+    }
+
+    pub(crate) fn row_key(&self) -> RowKey {
+        if self.words.is_short() {
+            RowKey::short(self.words)
+        } else {
+            RowKey::new(&self.long[2..])
+        }
+    }
+
+    pub(crate) fn key_len(&self) -> usize {
+        if self.words.is_short() {
+            self.words.len()
+        } else {
+            self.long.len() - 2
+        }
+    }
+
+    /// A copy to pass to a call, so that this one need not be in memory where no call is made.
+    #[inline(always)]
+    fn apart(self) -> Self {
+        Self {
+            words: self.words,
+            long: self.long,
+            hash: self.hash,
+            group: self.group,
+            key_group: self.key_group,
+        }
+    }
+
+    /// Whether this is the key.
+    #[inline(always)]
+    pub(crate) fn is(&self, key: &RowKey) -> bool {
+        if self.words.is_short() {
+            key.is(self.words)
+        } else {
+            key.bytes() == &self.long[2..]
+        }
     }
 }
 
@@ -122,7 +185,7 @@ impl<P: Send + 'static> Table<P> {
             return Ok(());
         }
         Err(Error::KeyGroupOutOfRange {
-            group: crate::KeyGroup::new(u16::from_be_bytes([addr.row[0], addr.row[1]])),
+            group: addr.key_group,
             range: engine.range,
         })
     }
@@ -134,7 +197,7 @@ impl<P: Send + 'static> Table<P> {
             self.check_group(engine, addr)?;
             return Ok(None);
         };
-        match group.bucket_of(addr.hash, addr.key()) {
+        match group.bucket_at(addr) {
             Some(bucket) => Ok(group.entry(bucket).value.is_some().then_some(bucket)),
             None if group.beneath => self.load(engine, addr),
             None => Ok(None),
@@ -147,7 +210,7 @@ impl<P: Send + 'static> Table<P> {
         let (format, now) = (self.rows.format(), engine.now);
         let mut found = None;
         let rows = &self.rows;
-        engine.backend.read(self.id, addr.row, &mut |bytes| {
+        engine.backend.read(self.id, &addr.row(), &mut |bytes| {
             found = Some(rows.decode(bytes, format, now));
         })?;
         let (payload, written) = match found {
@@ -156,9 +219,9 @@ impl<P: Send + 'static> Table<P> {
             Some(Err(reason)) => return Err(self.damaged(reason)),
         };
         self.make_slot(engine, addr)?;
-        let seen = engine.full_seen(self.slot, addr.group, addr.row);
+        let seen = engine.full_seen(self.slot, addr.group, &addr.row());
         let group = &mut self.groups[addr.group];
-        let ghost = group.take_ghost(addr.hash, addr.key());
+        let ghost = group.take_ghost(addr);
         let (modified, captured) = match &ghost {
             Some(ghost) => {
                 engine.used = engine.used.saturating_sub(ghost.key.heap_bytes());
@@ -167,7 +230,7 @@ impl<P: Send + 'static> Table<P> {
             None => (0, 0),
         };
         let mut entry = Entry {
-            key: RowKey::new(addr.key()),
+            key: addr.row_key(),
             written,
             modified,
             captured: captured.max(seen),
@@ -226,7 +289,7 @@ impl<P: Send + 'static> Table<P> {
         let epoch = engine.epoch;
         let group = &mut self.groups[addr.group];
         let before = group.rows.allocation_size() as i64;
-        group.rows.reserve(1, |entry| hash_row(entry.key.bytes()));
+        group.rows.reserve(1, |entry| entry.key.hash());
         group.layout = group.layout.wrapping_add(1);
         group.dirty.lose(epoch);
         engine.add_used(group.rows.allocation_size() as i64 - before);
@@ -236,7 +299,7 @@ impl<P: Send + 'static> Table<P> {
     fn over_budget(&self, engine: &Engine, addr: Addr<'_>, needed: u64) -> Error {
         Error::BudgetExceeded {
             state: self.name.clone(),
-            key_bytes: addr.key().len() as u64,
+            key_bytes: addr.key_len() as u64,
             needed_bytes: needed,
             used_bytes: engine.used,
             budget_bytes: engine.budget,
@@ -262,7 +325,7 @@ impl<P: Send + 'static> Table<P> {
         }
         group
             .rows
-            .insert_unique(addr.hash, entry, |entry| hash_row(entry.key.bytes()))
+            .insert_unique(addr.hash, entry, |entry| entry.key.hash())
             .bucket_index()
     }
 
@@ -316,8 +379,25 @@ impl<P: Send + 'static> Table<P> {
     }
 
     /// A read as the state's time to live has it: renews, expires, or just finds.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn get(&mut self, engine: &mut Engine, addr: Addr<'_>) -> Result<Option<&P>> {
+        let bucket = match self.groups.get(addr.group) {
+            Some(group) if self.ttl.is_none() => group.bucket_at(addr),
+            _ => None,
+        };
+        let Some(bucket) = bucket else {
+            return self.get_rare(engine, addr.apart());
+        };
+        let entry = self.groups[addr.group].entry_mut(bucket);
+        if !engine.pinned {
+            entry.flags |= REFERENCED;
+        }
+        Ok(entry.value.as_ref())
+    }
+
+    /// As [`get`](Self::get), where there is a time to live or the row is not in the table.
+    #[inline(never)]
+    fn get_rare(&mut self, engine: &mut Engine, addr: Addr<'_>) -> Result<Option<&P>> {
         let Some(bucket) = self.find(engine, addr)? else {
             return Ok(None);
         };
@@ -360,7 +440,7 @@ impl<P: Send + 'static> Table<P> {
     }
 
     /// A read and a write in one, if there is a row.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn update<R>(
         &mut self,
         engine: &mut Engine,
@@ -370,6 +450,17 @@ impl<P: Send + 'static> Table<P> {
         if let Some(payload) = self.find_touched(engine, addr) {
             return Ok(Some(change(payload)));
         }
+        self.update_rare(engine, addr.apart(), change)
+    }
+
+    /// As [`update`](Self::update), of a row that others have to hear of, or that is not in the table.
+    #[inline(never)]
+    fn update_rare<R>(
+        &mut self,
+        engine: &mut Engine,
+        addr: Addr<'_>,
+        change: impl FnOnce(&mut P) -> R,
+    ) -> Result<Option<R>> {
         match self.find_unexpired(engine, addr)? {
             Some(bucket) => self.update_at(engine, addr, bucket, change).map(Some),
             None => Ok(None),
@@ -377,7 +468,7 @@ impl<P: Send + 'static> Table<P> {
     }
 
     /// A read and a write in one, of `initial` if there is no row.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn update_or_insert_with<R>(
         &mut self,
         engine: &mut Engine,
@@ -388,6 +479,17 @@ impl<P: Send + 'static> Table<P> {
         if let Some(payload) = self.find_touched(engine, addr) {
             return Ok(change(payload));
         }
+        self.update_or_insert_rare(engine, addr.apart(), initial, change)
+    }
+
+    #[inline(never)]
+    fn update_or_insert_rare<R>(
+        &mut self,
+        engine: &mut Engine,
+        addr: Addr<'_>,
+        initial: impl FnOnce() -> P,
+        change: impl FnOnce(&mut P) -> R,
+    ) -> Result<R> {
         if let Some(bucket) = self.find_unexpired(engine, addr)? {
             return self.update_at(engine, addr, bucket, change);
         }
@@ -399,17 +501,13 @@ impl<P: Send + 'static> Table<P> {
 
     /// The payload of a row that was changed in this epoch already, without time to live, and that
     /// need not be measured now: nobody has to hear of a further change. Counts as one.
-    #[inline]
+    #[inline(always)]
     fn find_touched(&mut self, engine: &Engine, addr: Addr<'_>) -> Option<&mut P> {
         if self.ttl.is_some() {
             return None;
         }
-        let key = addr.key();
-        let entry = self
-            .groups
-            .get_mut(addr.group)?
-            .rows
-            .find_mut(addr.hash, |entry| entry.key.is(key))?;
+        let rows = &mut self.groups.get_mut(addr.group)?.rows;
+        let entry = rows.find_mut(addr.hash, |entry| addr.is(&entry.key))?;
         if entry.modified != engine.epoch {
             return None;
         }
@@ -446,7 +544,7 @@ impl<P: Send + 'static> Table<P> {
         let Some(group) = self.groups.get(addr.group) else {
             return self.check_group(engine, addr);
         };
-        match group.bucket_of(addr.hash, addr.key()) {
+        match group.bucket_at(addr) {
             Some(bucket) => self.overwrite(engine, addr, bucket, payload, heap),
             None => self.set_new(engine, addr, payload, heap),
         }
@@ -463,7 +561,7 @@ impl<P: Send + 'static> Table<P> {
         if heap.max(size_of::<P>() as u64) > engine.max_value {
             return Err(Error::ValueTooLarge {
                 state: self.name.clone(),
-                key_bytes: addr.key().len() as u64,
+                key_bytes: addr.key_len() as u64,
                 value_bytes: heap.max(size_of::<P>() as u64),
                 limit_bytes: engine.max_value,
             });
@@ -541,9 +639,9 @@ impl<P: Send + 'static> Table<P> {
     ) -> Result<()> {
         self.make_slot(engine, addr)?;
         let group = &mut self.groups[addr.group];
-        let ghost = group.take_ghost(addr.hash, addr.key());
+        let ghost = group.take_ghost(addr);
         let mut entry = Entry {
-            key: RowKey::new(addr.key()),
+            key: addr.row_key(),
             written: engine.now,
             modified: engine.epoch,
             captured: 0,
@@ -620,7 +718,7 @@ impl<P: Send + 'static> Table<P> {
         entry.writes = 0;
         if payload_heap > engine.max_value {
             let (table, _) = self.split();
-            return Err(table.too_large(addr.key().len(), payload_heap as usize, engine.max_value));
+            return Err(table.too_large(addr.key_len(), payload_heap as usize, engine.max_value));
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ impl<P: Send + 'static> Table<P> {
         let Some(group) = self.groups.get(addr.group) else {
             return self.check_group(engine, addr);
         };
-        let found = group.bucket_of(addr.hash, addr.key());
+        let found = group.bucket_at(addr);
         if found.is_none() && !group.beneath {
             return Ok(());
         }

@@ -25,9 +25,8 @@ impl<P: Send + 'static> Table<P> {
         value: Option<&[u8]>,
         format: RowFormat,
     ) -> Result<()> {
-        let key = &row[2..];
-        let hash = hash_row(key);
-        if let Some(bucket) = self.groups[at].bucket_of(hash, key) {
+        let addr = Addr::of(row, at);
+        if let Some(bucket) = self.groups[at].bucket_at(addr) {
             self.forget(engine, at, bucket);
         }
         let Some(value) = value else {
@@ -37,11 +36,6 @@ impl<P: Send + 'static> Table<P> {
             .rows
             .decode(value, format, engine.now)
             .map_err(|reason| self.damaged(reason))?;
-        let addr = Addr {
-            row,
-            hash,
-            group: at,
-        };
         self.make_slot(engine, addr)?;
         // A row in another format is written anew by the next delta: the checkpoint's catalog will
         // name only one.
@@ -51,7 +45,7 @@ impl<P: Send + 'static> Table<P> {
             engine.epoch
         };
         let entry = Entry {
-            key: RowKey::new(key),
+            key: addr.row_key(),
             written,
             modified,
             captured: 0,

@@ -22,7 +22,7 @@ impl<P: Send + 'static> Table<P> {
     ) -> Result<Vec<RowKey>> {
         self.check_group(engine, addr)?;
         engine.used += self.groups[addr.group].list_in_order();
-        let row = addr.row;
+        let row = &*addr.row();
         let group = &self.groups[addr.group];
         let prefix = &row[2..];
         let start = match after {
