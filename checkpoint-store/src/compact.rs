@@ -1,5 +1,6 @@
 //! Shortening chains, off the data path.
 
+use crate::blob::BlobStore;
 use crate::error::Result;
 use crate::ids::{BlobPath, OperatorUid};
 use crate::manifest::{FileRef, Manifest};
@@ -7,10 +8,11 @@ use crate::merge::MergedRows;
 use crate::parquet::{FileWriter, RowGroupLimits};
 use crate::protocol::{self, CompactionPolicy};
 use crate::restore::{files_of, states_of};
-use crate::shard::store_file;
 use crate::store::CheckpointStore;
 use crate::typed::StateDecoder;
+use crate::upload::Uploads;
 use state_backend::KeyGroupRange;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Files that take the place of others: the result of a compaction, to be handed to the next
@@ -106,7 +108,7 @@ impl Manifest {
 impl CheckpointStore {
     /// Merges the chains of a manifest that have grown longer than the policy allows; `None` when
     /// there are none. What is read and written is files alone, so it can run on any thread
-    /// beside the job. Memory: one row group a file of the chain, and one output file.
+    /// beside the job. Memory: one row group a file of the chain, and two output files.
     ///
     /// # Errors
     /// [`Error::ReadOnly`](crate::Error::ReadOnly), and as of [`restore`](Self::restore). What was
@@ -154,7 +156,7 @@ impl CheckpointStore {
                 } else {
                     Deletions::Keep
                 },
-                blobs: &*self.blobs,
+                blobs: &self.blobs,
                 base: &BlobPath::root(),
                 dir: &dir.join(operator.uid.as_str()),
                 decoder: None,
@@ -201,7 +203,9 @@ impl CheckpointStore {
             inputs,
             KeyGroupRange::new(start, end)?,
         );
-        let mut outputs = Vec::new();
+        // One file is written while the next one is made.
+        let limit = self.options.file_bytes;
+        let mut outputs = Uploads::new(Arc::clone(blobs), base.clone(), 1, limit);
         let open = |number: usize| {
             let state_name = if state.len() > 60 { "state" } else { state };
             // The directory for the state keeps the numbers of different states apart.
@@ -225,17 +229,14 @@ impl CheckpointStore {
             // A file that ends with its key group is read without its neighbour.
             let boundary = output.last_group() != Some(row.group);
             if full && (boundary || output.encoded_bytes() >= 2 * self.options.file_bytes) {
-                let complete = std::mem::replace(&mut output, open(outputs.len() + 1)?);
+                let complete = std::mem::replace(&mut output, open(outputs.count() + 1)?);
                 if let Some(encoded) = complete.finish()? {
-                    outputs.push(store_file(blobs, base, encoded)?);
+                    outputs.begin(encoded)?;
                 }
             }
             output.push(row.group, row.key, row.value)?;
         }
-        if let Some(encoded) = output.finish()? {
-            outputs.push(store_file(blobs, base, encoded)?);
-        }
-        Ok(outputs)
+        outputs.finish(output.finish()?.into_iter().collect())
     }
 }
 
@@ -246,7 +247,7 @@ pub(crate) struct MergeJob<'a> {
     pub(crate) state: &'a str,
     pub(crate) inputs: &'a [FileRef],
     pub(crate) deletions: Deletions,
-    pub(crate) blobs: &'a dyn crate::blob::BlobStore,
+    pub(crate) blobs: &'a Arc<dyn BlobStore>,
     pub(crate) base: &'a BlobPath,
     pub(crate) dir: &'a BlobPath,
     /// For files with a typed column.

@@ -40,7 +40,8 @@
 //!
 //! # What it is not
 //! It takes no snapshot of anything: a state store (`state-backend`), or the application, says
-//! what changed. It reads no clock, and starts no thread but a [`Compactor`]'s. It is no general table format: one
+//! what changed. It reads no clock, and starts no threads but those
+//! of a [`Compactor`] and of files that are being written. It is no general table format: one
 //! writer at a time, which is enforced.
 //!
 //! # Features
@@ -75,6 +76,7 @@ mod shard;
 mod store;
 mod tables;
 mod typed;
+mod upload;
 
 #[cfg(feature = "object-store")]
 pub use blob::ObjectBlobs;

@@ -134,7 +134,7 @@ impl CheckpointStore {
                     state,
                     inputs: &inputs,
                     deletions: Deletions::Drop,
-                    blobs: &*savepoint.blobs,
+                    blobs: &savepoint.blobs,
                     base: &savepoint.dir,
                     dir: &BlobPath::root().join(DATA).join(operator.uid.as_str()),
                     decoder: decoder.as_ref(),

@@ -9,30 +9,26 @@ use crate::parquet::{EncodedFile, FileWriter, MAX_ROW_BYTES, RowGroupLimits, Row
 use crate::rows::RowBuffer;
 use crate::store::StoreOptions;
 use crate::typed::StateDecoder;
+use crate::upload::Uploads;
 use arrow_array::RecordBatch;
 use state_backend::{DeltaChunk, KeyGroup, KeyGroupRange, StateCatalog, StateId};
 use std::collections::BTreeMap;
-use std::panic::resume_unwind;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::Builder;
+use std::sync::Arc;
 
 /// Takes the rows of one shard at one checkpoint, in any order, and writes sorted Parquet files,
 /// at least one for each state that has rows.
 ///
 /// Rows are buffered up to [`StoreOptions::with_buffer_bytes`](crate::StoreOptions); then the
-/// largest state is sorted and written. So memory is bounded whatever the state's size (about
-/// three times the buffer at the peak, while a file is encoded), and a large state becomes
-/// several files.
+/// largest state is sorted and written, while more rows are taken. So memory is bounded whatever the
+/// state's size (about three times the buffer at the peak, while a file is encoded), and a large state
+/// becomes several files.
 ///
 /// It lives on a writer thread: encoding takes about 3 ms a megabyte. Dropped without
 /// [`finish`](Self::finish), what it wrote is garbage, which
 /// [`CheckpointStore::abandon`](crate::CheckpointStore::abandon) or the garbage collection removes.
 #[derive(Debug)]
 pub struct ShardWriter {
-    blobs: Arc<dyn BlobStore>,
-    /// What file paths in the manifest are relative to.
-    base: BlobPath,
-    /// Where the files go, relative to `base`.
+    /// Where the files go, relative to what file paths in the manifest are relative to.
     dir: BlobPath,
     id: CheckpointId,
     operator: OperatorUid,
@@ -46,7 +42,7 @@ pub struct ShardWriter {
     decoders: BTreeMap<String, StateDecoder>,
     limits: RowGroupLimits,
     tables: BTreeMap<String, RowBuffer>,
-    files: Vec<FileRef>,
+    uploads: Uploads,
 }
 
 /// Where and for whom a [`ShardWriter`] writes.
@@ -87,10 +83,10 @@ impl ShardWriter {
             options,
             columns,
         } = target;
+        let limit = options.buffer_bytes / 2;
+        let uploads = Uploads::new(blobs, base, options.upload_threads, limit);
         Self {
             dir: dir.join(operator.as_str()),
-            blobs,
-            base,
             id,
             operator,
             subtask,
@@ -102,7 +98,7 @@ impl ShardWriter {
             decoders: BTreeMap::new(),
             limits: RowGroupLimits::default(),
             tables: BTreeMap::new(),
-            files: Vec::new(),
+            uploads,
         }
     }
 
@@ -204,16 +200,13 @@ impl ShardWriter {
     pub fn finish(mut self) -> Result<ShardFiles> {
         let mut encoded = Vec::new();
         while let Some((state, table)) = self.tables.pop_first() {
-            let number = self.files.len() + encoded.len();
+            let number = self.uploads.count() + encoded.len();
             encoded.extend(self.encode(&state, table, number)?);
         }
-        let threads = self.options.upload_threads;
-        self.files
-            .extend(store_files(&*self.blobs, &self.base, encoded, threads)?);
         Ok(ShardFiles {
             kind: self.kind,
             groups: self.groups,
-            files: self.files,
+            files: self.uploads.finish(encoded)?,
         })
     }
 
@@ -236,11 +229,10 @@ impl ShardWriter {
         let Some(table) = self.tables.remove(state) else {
             return Ok(());
         };
-        if let Some(encoded) = self.encode(state, table, self.files.len())? {
-            self.files
-                .push(store_file(&*self.blobs, &self.base, encoded)?);
+        match self.encode(state, table, self.uploads.count())? {
+            Some(encoded) => self.uploads.begin(encoded),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Rows as a file; none when there are none.
@@ -270,45 +262,6 @@ impl ShardWriter {
         drop(table);
         writer.finish()
     }
-}
-
-/// Puts encoded files where their references say, several at a time, and gives the references in
-/// the order of the files. After an error some may be there.
-fn store_files(
-    blobs: &dyn BlobStore,
-    base: &BlobPath,
-    encoded: Vec<EncodedFile>,
-    threads: usize,
-) -> Result<Vec<FileRef>> {
-    let threads = threads.min(encoded.len());
-    let queue = Mutex::new(encoded.into_iter().enumerate());
-    let work = || {
-        let mut stored = Vec::new();
-        loop {
-            let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-            let Some((number, file)) = next else {
-                return Ok::<_, Error>(stored);
-            };
-            stored.push((number, store_file(blobs, base, file)?));
-        }
-    };
-    let mut stored = std::thread::scope(|scope| {
-        // Without another thread this one does it all.
-        let others: Vec<_> = (1..threads)
-            .filter_map(|_| Builder::new().spawn_scoped(scope, work).ok())
-            .collect();
-        let mut stored = work();
-        for other in others {
-            let more = other.join().unwrap_or_else(|panic| resume_unwind(panic));
-            stored = stored.and_then(|mut stored| {
-                stored.extend(more?);
-                Ok(stored)
-            });
-        }
-        stored
-    })?;
-    stored.sort_unstable_by_key(|(number, _)| *number);
-    Ok(stored.into_iter().map(|(_, file)| file).collect())
 }
 
 /// Puts an encoded file where its reference says.

@@ -21,11 +21,11 @@ pub struct StoreOptions {
 }
 
 impl Default for StoreOptions {
-    /// 32 MiB of buffer a shard, files of up to 64 MiB, four files of a shard at a time.
+    /// 32 MiB of buffer a shard, files of up to 32 MiB, four files of a shard at a time.
     fn default() -> Self {
         Self {
             buffer_bytes: 32 << 20,
-            file_bytes: 64 << 20,
+            file_bytes: 32 << 20,
             upload_threads: 4,
         }
     }
@@ -41,7 +41,7 @@ impl StoreOptions {
 
     /// Files that one [`ShardWriter`] hands to the storage at a time when it finishes, at least one. A
     /// file waits for a disk or a network rather than for the processor, and a shard has one a
-    /// state.
+    /// state. Before that, it hands over one at a time, while it takes more rows.
     #[must_use]
     pub fn with_upload_threads(mut self, threads: usize) -> Self {
         self.upload_threads = threads.max(1);
