@@ -21,6 +21,9 @@ mod python;
 #[cfg(feature = "s3")]
 #[path = "it/s3.rs"]
 mod s3;
+#[cfg(feature = "s3")]
+#[path = "it/s3_server.rs"]
+mod s3_server;
 #[path = "it/state_store.rs"]
 mod state_store;
 #[path = "it/tables.rs"]

@@ -19,6 +19,9 @@ pub fn binary() -> io::Result<PathBuf> {
     }
     let mut build = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     build.args(["build", "--quiet", "--package", "gateway", "--bin", "weir"]);
+    if cfg!(feature = "s3") {
+        build.args(["--features", "s3"]);
+    }
     if !cfg!(debug_assertions) {
         build.arg("--release");
     }
@@ -59,6 +62,19 @@ impl Weir {
     /// # Errors
     /// The process cannot be started.
     pub fn serve(binary: &Path, config: &Path, port: u16) -> io::Result<Self> {
+        Self::serve_with(binary, config, port, &[])
+    }
+
+    /// The same with more variables in its environment.
+    ///
+    /// # Errors
+    /// The process cannot be started.
+    pub fn serve_with(
+        binary: &Path,
+        config: &Path,
+        port: u16,
+        variables: &[(&str, &str)],
+    ) -> io::Result<Self> {
         let child = Command::new(binary)
             .arg("serve")
             .arg("--config")
@@ -69,6 +85,7 @@ impl Weir {
                 "WEIR_LOG",
                 env::var("WEIR_LOG").unwrap_or_else(|_| "error".to_owned()),
             )
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()?;

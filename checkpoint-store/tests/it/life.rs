@@ -3,7 +3,7 @@
 
 use crate::job::{GROUPS, Job, all_groups, key, read, uid};
 use checkpoint_store::*;
-use state_backend::{KeyGroup, KeyGroupRange, MaxParallelism};
+use state_backend::{KeyGroup, KeyGroupRange, MaxParallelism, StateKind, StateStore, ValueDef};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -516,6 +516,57 @@ fn a_restore_is_checked_before_anything_is_stopped() {
         worst(&[expected("profiles", 99, GROUPS)]),
         Some(Severity::Error)
     );
+}
+
+#[test]
+fn a_state_of_another_kind_type_or_newer_version_is_found_before_a_restore() {
+    let blobs = memory();
+    let mut manifest = job_with_history(&blobs, 1).previous.unwrap();
+    let mut known = StateStore::open(state_backend::StoreOptions::new()).unwrap();
+    known.value(&ValueDef::<u64>::new("count")).unwrap();
+    let catalog = known.catalog();
+    manifest.operators[0].catalog = catalog.clone();
+    let with = |change: fn(&mut state_backend::StateEntry)| {
+        let mut wanted = catalog.clone();
+        wanted.states.iter_mut().for_each(change);
+        let findings = check_restore(
+            &manifest,
+            &[ExpectedOperator {
+                uid: OperatorUid::new("profiles").unwrap(),
+                parallelism: 2,
+                max_parallelism: GROUPS,
+                catalog: Some(wanted),
+            }],
+        );
+        let worst = findings.into_iter().max_by_key(|finding| finding.severity);
+        worst.map(|finding| (finding.severity, finding.what))
+    };
+    let says = |found: Option<(Severity, String)>, severity, words: &str| {
+        let (worst, what) = found.unwrap();
+        assert!(worst == severity && what.contains(words), "{what}");
+    };
+    assert_eq!(with(|_| ()), None);
+    let kind = with(|state| state.kind = StateKind::Map);
+    says(kind, Severity::Error, "is a");
+    let other = with(|state| state.type_name = "String".to_owned());
+    says(other, Severity::Error, "holds u64, the job wants String");
+    let newer = with(|state| state.version += 1);
+    says(newer, Severity::Warning, "migrates");
+    let unused = with(|state| state.name = "another".to_owned());
+    says(unused, Severity::Warning, "not used by the job any more");
+    for state in &mut manifest.operators[0].catalog.states {
+        state.version += 2;
+    }
+    let older = check_restore(
+        &manifest,
+        &[ExpectedOperator {
+            uid: OperatorUid::new("profiles").unwrap(),
+            parallelism: 2,
+            max_parallelism: GROUPS,
+            catalog: Some(catalog.clone()),
+        }],
+    );
+    assert_eq!(older[0].severity, Severity::Error, "{older:?}");
 }
 
 #[test]

@@ -5,51 +5,28 @@
 //! tests say so and pass.
 
 use crate::job::{Job, key};
+use crate::s3_server::{self, Server};
 use checkpoint_store::{BlobStore, CompactionPolicy, GcMode, MemoryBlobs, ObjectBlobs, Retention};
-use std::io::{BufRead, BufReader};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
 
-/// A server in a process that ends with its standard input.
-struct Server {
-    _child: Child,
-    _output: BufReader<ChildStdout>,
-    url: String,
-}
-
 fn serve(arguments: &[&str]) -> Option<Server> {
-    let python = crate::python::python(&["moto", "boto3", "flask", "werkzeug"])?;
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/serve_s3.py");
-    let mut child = Command::new(python)
-        .arg(script)
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut output = BufReader::new(child.stdout.take().unwrap());
-    let mut url = String::new();
-    output.read_line(&mut url).unwrap();
-    let url = url.trim().to_owned();
-    assert!(url.starts_with("http"), "the server did not start");
-    Some(Server {
-        _child: child,
-        _output: output,
-        url,
-    })
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR"));
+    Some(s3_server::serve(s3_server::python(dir)?, dir, arguments))
 }
 
-fn connect(server: &Server) -> Arc<dyn BlobStore> {
+fn connect(server: &Server, more: &[(&str, &str)]) -> Arc<dyn BlobStore> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let url = format!("s3://weir/jobs/{}", COUNT.fetch_add(1, Ordering::Relaxed));
-    let settings = [
+    let mut settings = vec![
         ("aws_endpoint", server.url.as_str()),
         ("aws_region", "us-east-1"),
         ("aws_access_key_id", "test"),
         ("aws_secret_access_key", "test"),
         ("aws_allow_http", "true"),
     ];
+    settings.extend(more);
     Arc::new(ObjectBlobs::s3_with(&url, &settings).unwrap())
 }
 
@@ -61,7 +38,7 @@ mod conformance {
     /// Without a server the suite runs on memory: `serve` has said that it is skipped.
     fn open() -> Arc<dyn BlobStore> {
         match &*SERVER {
-            Some(server) => connect(server),
+            Some(server) => connect(server, &[]),
             None => Arc::new(MemoryBlobs::new()),
         }
     }
@@ -71,13 +48,41 @@ mod conformance {
 
 #[test]
 fn a_job_survives_a_server_that_fails() {
-    let Some(server) = serve(&["faults"]) else {
+    if let Some(server) = serve(&["faults"]) {
+        survives(&connect(&server, &[]));
+    }
+}
+
+/// Some writes happen, and are answered after the client has given up; reads come late.
+#[test]
+fn a_job_survives_a_slow_server_and_outcomes_that_are_unknown() {
+    if let Some(server) = serve(&["slow"]) {
+        survives(&connect(&server, &[("timeout", "3 seconds")]));
+    }
+}
+
+#[test]
+fn a_server_that_is_gone_is_an_error_that_says_so() {
+    let Some(mut server) = serve(&[]) else {
         return;
     };
-    let blobs = connect(&server);
+    let blobs = connect(&server, &[("timeout", "1 second")]);
+    server.child.kill().unwrap();
+    server.child.wait().unwrap();
+    let store = checkpoint_store::CheckpointStore::open(blobs, Default::default());
+    let error = store.map(|_| ()).unwrap_err();
+    assert!(
+        matches!(error, checkpoint_store::Error::Blob { .. }),
+        "{error:?}"
+    );
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(cause.contains("error sending request"), "{cause}");
+}
+
+fn survives(blobs: &Arc<dyn BlobStore>) {
     let mut expected = None;
     for parallelism in 1..3 {
-        let mut job = Job::start(Arc::clone(&blobs), parallelism).unwrap();
+        let mut job = Job::start(Arc::clone(blobs), parallelism).unwrap();
         if let Some(expected) = &expected {
             assert_eq!(job.model, *expected);
         }
@@ -100,6 +105,6 @@ fn a_job_survives_a_server_that_fails() {
         assert!((0..5).any(|_| collect().is_ok()));
         expected = Some(job.model);
     }
-    let job = Job::start(blobs, 5).unwrap();
+    let job = Job::start(Arc::clone(blobs), 5).unwrap();
     assert_eq!(Some(job.model), expected);
 }

@@ -8,5 +8,10 @@ mod crash;
 mod deskdrop;
 mod gateway_under_test;
 mod replay;
+#[cfg(feature = "s3")]
+mod s3;
+#[cfg(feature = "s3")]
+#[path = "../../../checkpoint-store/tests/it/s3_server.rs"]
+mod s3_server;
 mod shutdown;
 mod steering;
