@@ -58,6 +58,11 @@ pub enum Error {
     /// which reads it back, can tell.
     #[error("the ingest log stopped after an error ({0}); restart the gateway")]
     LogStopped(String),
+    /// The orderly end was given up: a checkpoint storage that does not answer, say.
+    #[error(
+        "the orderly end took longer than shutdown_deadline ({0:?}); the next start goes on from the log"
+    )]
+    ShutdownDeadline(std::time::Duration),
     /// A producer left out sequence numbers.
     #[error("producer {producer}: sequence number {expected} expected, got {got}")]
     SequenceGap {

@@ -174,14 +174,16 @@ impl Server {
             tracing::error!(error = %chain(error), "stopping");
         }
         let deadline = self.gateway.config.shutdown_deadline;
-        let stopped = tokio::time::timeout(deadline, self.stop())
-            .await
-            .unwrap_or_else(|_| {
-                Err(Error::Config(format!(
-                    "the orderly end took longer than shutdown_deadline ({deadline:?}); \
-                 the next start goes on from the log"
-                )))
-            });
+        let detached = self.gateway.job.detacher();
+        let mut stopping = std::pin::pin!(self.stop());
+        let stopped = tokio::select! {
+            stopped = &mut stopping => stopped,
+            () = tokio::time::sleep(deadline) => {
+                // Nothing here waits for its threads any more.
+                detached();
+                Err(Error::ShutdownDeadline(deadline))
+            }
+        };
         early.map_or(stopped, Err)
     }
 

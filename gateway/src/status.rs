@@ -42,7 +42,9 @@ impl From<Error> for Status {
             Error::Recsys(_) => Self::invalid_argument(text),
             Error::LogPosition { .. } => Self::out_of_range(text),
             Error::LogCorrupted { .. } => Self::data_loss(text),
-            Error::Job(_) | Error::Checkpoint(_) => Self::unavailable(text),
+            Error::Job(_) | Error::Checkpoint(_) | Error::ShutdownDeadline(_) => {
+                Self::unavailable(text)
+            }
             Error::Config(_) | Error::Start(_) | Error::Io { .. } | Error::Locked { .. } => {
                 Self::internal(text)
             }

@@ -292,6 +292,14 @@ impl RunningJob {
         let _ = self.shared.requests.send(Request::Cancel);
     }
 
+    /// [`cancel`](Self::cancel)s, and makes that dropping this does not wait for the threads: for an end
+    /// within a deadline beside a checkpoint storage that does not answer. They end by themselves when it
+    /// does; until then working files stay locked.
+    pub fn detach(&self) {
+        self.cancel();
+        drop(lock(&self.thread).take());
+    }
+
     /// Blocks until the job has ended and all its threads with it.
     ///
     /// # Errors

@@ -105,12 +105,15 @@ impl From<Status> for CliError {
 
 /// Runs a client command on a runtime of its own.
 pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
-    tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
-        .map_err(|error| CliError::Failed(format!("cannot start the runtime: {error}")))?
-        .block_on(work)
+        .map_err(|error| CliError::Failed(format!("cannot start the runtime: {error}")))?;
+    let done = runtime.block_on(work);
+    // The process ends now: nothing that still blocks is to keep it.
+    runtime.shutdown_background();
+    done
 }
 
 /// A table in the style of all commands.

@@ -179,6 +179,13 @@ impl Job {
         move || running.wait().map(|_| ()).map_err(Error::from)
     }
 
+    /// Cancels the job when called, and lets nobody wait for its threads any more: one of them may be
+    /// held up by a checkpoint storage that does not answer.
+    pub(crate) fn detacher(&self) -> impl FnOnce() + Send + 'static {
+        let running = Arc::clone(&self.running);
+        move || running.detach()
+    }
+
     /// Waits until state is restored and every operator runs.
     ///
     /// # Errors

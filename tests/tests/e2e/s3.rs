@@ -9,7 +9,10 @@ use crate::{
 };
 use gateway::{
     client::{Producer, ProducerOptions},
-    proto::v1::{ExportUsersRequest, admin_client::AdminClient},
+    proto::v1::{
+        ExportUsersRequest, RecommendRequest, admin_client::AdminClient,
+        recommendations_client::RecommendationsClient,
+    },
 };
 use serde_json::Value;
 use std::{
@@ -82,6 +85,19 @@ async fn send(weir: &Weir, events: std::ops::Range<u64>) {
     producer.close().await.unwrap();
 }
 
+/// Waits until lists know of everything accepted; needs no checkpoint.
+async fn learnt(weir: &Weir) {
+    let request = RecommendRequest {
+        user_id: "user 1".to_owned(),
+        k: 5,
+        min_position: weir.status().await.unwrap().log.unwrap().end_position,
+    };
+    let mut client = RecommendationsClient::connect(weir.address().to_owned())
+        .await
+        .unwrap();
+    client.recommend(request).await.unwrap();
+}
+
 /// Events counted in all profiles, once everything accepted is.
 async fn counted(weir: &Weir) -> u64 {
     let log = weir.status().await.unwrap().log.unwrap();
@@ -135,7 +151,7 @@ async fn a_gateway_keeps_its_checkpoints_in_s3() {
     // A server that hangs holds checkpoints up, and neither events nor the end.
     bucket.signal("-STOP");
     send(&weir, 3_000..4_000).await;
-    assert_eq!(counted(&weir).await, 4_000);
+    learnt(&weir).await;
     let _stopped_in_time = weir.terminate(Duration::from_secs(30)).await.unwrap();
     bucket.signal("-CONT");
     let weir = bucket.start().await;
