@@ -81,6 +81,20 @@ pub enum CheckpointMode {
     AtLeastOnce,
 }
 
+/// How barriers go through the queues of an exactly-once job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Barriers {
+    /// In order: a checkpoint takes as long as what is in the queues before its barriers.
+    #[default]
+    Aligned,
+    /// Ahead of what is in the queues, which goes into the checkpoint and is replayed first after a restore,
+    /// at any parallelism (Flink's unaligned checkpoints).
+    Unaligned,
+    /// In order, until a checkpoint is this old; from then on its barriers overtake (Flink's
+    /// `execution.checkpointing.aligned-checkpoint-timeout`).
+    UnalignedAfter(Duration),
+}
+
 /// What becomes of checkpoints when the job is cancelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Externalized {
@@ -109,6 +123,7 @@ pub struct CheckpointConfig {
     pub(crate) store: CheckpointStore,
     pub(crate) interval: Option<Duration>,
     pub(crate) mode: CheckpointMode,
+    pub(crate) barriers: Barriers,
     pub(crate) timeout: Duration,
     pub(crate) min_pause: Duration,
     pub(crate) max_concurrent: usize,
@@ -126,6 +141,7 @@ impl CheckpointConfig {
             store,
             interval: Some(Duration::from_secs(1)),
             mode: CheckpointMode::ExactlyOnce,
+            barriers: Barriers::Aligned,
             timeout: Duration::from_secs(600),
             min_pause: Duration::ZERO,
             max_concurrent: 1,
@@ -155,6 +171,22 @@ impl CheckpointConfig {
     #[must_use]
     pub fn with_mode(mut self, mode: CheckpointMode) -> Self {
         self.mode = mode;
+        self
+    }
+
+    /// Whether barriers may overtake what is in the queues: checkpoints are then quick under backpressure
+    /// too, and larger by what the queues hold. Needs [`Stream::with_codec`] before each partitioning, and
+    /// one checkpoint at a time; a job that has neither is refused.
+    ///
+    /// Savepoints and the last checkpoint of a job are always aligned, so that what restores from them may be
+    /// another job. Broadcast streams are never overtaken. Watermarks are not in checkpoints: what is replayed
+    /// is worked off before time has come back to where it was, so it is never late, but an operator
+    /// that reads the current watermark on each element sees another than the first time.
+    ///
+    /// [`Stream::with_codec`]: crate::Stream::with_codec
+    #[must_use]
+    pub fn with_barriers(mut self, barriers: Barriers) -> Self {
+        self.barriers = barriers;
         self
     }
 

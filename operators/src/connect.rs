@@ -1,5 +1,6 @@
 //! Two streams of different types into one operator.
 
+use crate::codec;
 use crate::key::KeySelector;
 use crate::keyed_stream::KeyedStream;
 use state_backend::{KeyGroup, KeyScope, MaxParallelism, StateStore};
@@ -71,10 +72,12 @@ impl<T: Send + 'static, S: KeySelector<T>> KeyedStream<T, S> {
             left: self.selector,
             right: other.selector,
         };
-        let stream = self
+        let codec = codec::of_either(self.stream.codec.clone(), other.stream.codec.clone());
+        let mut stream = self
             .stream
             .map(Either::Left)
             .union(other.stream.map(Either::Right));
+        stream.codec = codec;
         KeyedStream::new(stream, selector)
     }
 }

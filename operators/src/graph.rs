@@ -1,6 +1,6 @@
 //! The job as its author wrote it: tasks, what connects them, and how to build each.
 
-use crate::config::JobConfig;
+use crate::config::{Barriers, CheckpointConfig, CheckpointMode, JobConfig};
 use crate::error::{Error, Result};
 use crate::runtime::deployment::BuildContext;
 use crate::runtime::link::{Discard, Fanout, Next};
@@ -77,14 +77,28 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(crate) struct TaskSpec {
     pub(crate) name: String,
     pub(crate) is_source: bool,
+    /// Names what is under way to it in checkpoints; a source has none.
+    pub(crate) inputs: Option<Arc<str>>,
     pub(crate) parallelism: Option<usize>,
     pub(crate) build: TaskFactory,
+}
+
+/// Whether barriers may overtake the elements of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Overtaking {
+    /// The elements can be written into a checkpoint.
+    Possible,
+    /// They cannot: they have no codec.
+    NoCodec,
+    /// It is a broadcast: its elements must have changed the state of all subtasks, or of none.
+    Never,
 }
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct EdgeSpec {
     pub(crate) from: TaskId,
     pub(crate) to: TaskId,
+    pub(crate) overtaking: Overtaking,
 }
 
 /// An operator, source or sink with a name of its own.
@@ -105,8 +119,12 @@ pub(crate) struct Graph {
 }
 
 impl Graph {
-    pub(crate) fn edge(&mut self, from: TaskId, to: TaskId) -> EdgeId {
-        self.edges.push(EdgeSpec { from, to });
+    pub(crate) fn edge(&mut self, from: TaskId, to: TaskId, overtaking: Overtaking) -> EdgeId {
+        self.edges.push(EdgeSpec {
+            from,
+            to,
+            overtaking,
+        });
         self.edges.len() - 1
     }
 
@@ -140,12 +158,17 @@ impl Graph {
         let mut uids = BTreeSet::new();
         for operator in &self.operators {
             checkpoint_store::OperatorUid::new(&*operator.uid)?;
-            if !uids.insert(&operator.uid) {
+            if !uids.insert(&*operator.uid) {
                 return Err(Error::invalid(format!(
                     "uid {:?} is used twice",
                     operator.uid
                 )));
             }
+        }
+        if let Some(checkpoint) = &config.checkpoint
+            && checkpoint.barriers != Barriers::Aligned
+        {
+            self.check_unaligned(checkpoint, uids)?;
         }
         let max = usize::from(config.max_parallelism.get());
         for (id, task) in self.tasks.iter().enumerate() {
@@ -156,6 +179,37 @@ impl Graph {
                     task.name
                 )));
             }
+        }
+        Ok(())
+    }
+    fn check_unaligned<'a>(
+        &'a self,
+        checkpoint: &CheckpointConfig,
+        mut uids: BTreeSet<&'a str>,
+    ) -> Result<()> {
+        if checkpoint.mode != CheckpointMode::ExactlyOnce {
+            return Err(Error::invalid(
+                "unaligned barriers are for exactly-once checkpoints",
+            ));
+        }
+        if checkpoint.max_concurrent > 1 {
+            return Err(Error::invalid(
+                "with unaligned barriers there is one checkpoint at a time",
+            ));
+        }
+        for uid in self.tasks.iter().filter_map(|task| task.inputs.as_deref()) {
+            checkpoint_store::OperatorUid::new(uid)?;
+            if !uids.insert(uid) {
+                return Err(Error::invalid(format!("uid {uid:?} is used twice")));
+            }
+        }
+        let opaque = |edge: &&EdgeSpec| edge.overtaking == Overtaking::NoCodec;
+        if let Some(edge) = self.edges.iter().find(opaque) {
+            let (from, to) = (&self.tasks[edge.from].name, &self.tasks[edge.to].name);
+            return Err(Error::invalid(format!(
+                "unaligned barriers need to write what is under way from {from:?} to {to:?}: \
+                 call with_codec() on the stream before it is partitioned"
+            )));
         }
         Ok(())
     }

@@ -83,38 +83,15 @@ impl<T: Send + 'static, S: KeySelector<T>> KeyedStream<T, S> {
     ) -> Stream<O::Out> {
         let selector = Arc::clone(&self.selector);
         let sides = SideNodes::default();
-        let side_nodes = Arc::clone(&sides);
+        let takers = Arc::clone(&sides);
         self.keyed_task(uid, routes.clone(), move |cx, uid, next| {
-            let mut store = cx.store(uid)?;
-            store.set_key_type::<S::Key>();
-            let mut operator = make();
-            operator.open(&mut store)?;
-            let timers = KeyTimers::open::<S::Key>(&mut store, cx.config().max_parallelism)?;
-            if let Some(function) = operator.checkpointed() {
-                function.initialize_state(&cx.operator_state(uid)?)?;
-            }
+            let selector = Arc::clone(&selector);
+            let mut link = keyed_link(cx, uid, make(), selector, &takers, next)?;
+            link.answer = answer;
             if let Some(routes) = &routes {
                 routes.set(cx.subtask, cx.route());
             }
-            let mut outputs = SideOutputs::default();
-            for side in lock(&side_nodes).iter() {
-                side(cx, &mut outputs)?;
-            }
-            Ok(Box::new(KeyedLink {
-                operator,
-                selector: Arc::clone(&selector),
-                max: cx.config().max_parallelism,
-                store,
-                timers,
-                changes: Vec::new(),
-                sides: outputs,
-                info: cx.info(uid),
-                watermark: Watermark::MIN,
-                snapshots: cx.snapshots(uid)?,
-                answer,
-                uid: Arc::clone(uid),
-                next,
-            }))
+            Ok(Box::new(link))
         })
         .with_sides(sides)
     }
@@ -131,7 +108,7 @@ impl<T: Send + 'static, S: KeySelector<T>> KeyedStream<T, S> {
     ) -> Stream<U> {
         let graph = Arc::clone(&self.stream.graph);
         let task = lock(&graph).tasks.len();
-        reserve(&mut lock(&graph), uid);
+        reserve(&mut lock(&graph), uid, uid);
         let uid = lock(&graph).operator(uid, task, routes);
         let selector = self.selector;
         let edges = self.stream.exchange(task, None, move |cx, subtasks| {
@@ -148,11 +125,54 @@ impl<T: Send + 'static, S: KeySelector<T>> KeyedStream<T, S> {
     }
 }
 
-/// Takes the next task's number; how to build it is filled in by the caller.
-pub(crate) fn reserve(graph: &mut Graph, name: &str) {
+/// An operator of one subtask, with its state restored.
+pub(crate) fn keyed_link<T, O, S>(
+    cx: &mut BuildContext<'_>,
+    uid: &Arc<str>,
+    mut operator: O,
+    selector: Arc<S>,
+    takers: &SideNodes,
+    next: Next<O::Out>,
+) -> Result<KeyedLink<O, S>>
+where
+    O: Operator<In = T>,
+    S: KeySelector<T>,
+{
+    let mut store = cx.store(uid)?;
+    store.set_key_type::<S::Key>();
+    operator.open(&mut store)?;
+    let max = cx.config().max_parallelism;
+    let timers = KeyTimers::open::<S::Key>(&mut store, max)?;
+    if let Some(function) = operator.checkpointed() {
+        function.initialize_state(&cx.operator_state(uid)?)?;
+    }
+    let mut sides = SideOutputs::default();
+    for side in lock(takers).iter() {
+        side(cx, &mut sides)?;
+    }
+    Ok(KeyedLink {
+        operator,
+        selector,
+        max,
+        store,
+        timers,
+        changes: Vec::new(),
+        sides,
+        info: cx.info(uid),
+        watermark: Watermark::MIN,
+        snapshots: cx.snapshots(uid)?,
+        answer: None,
+        uid: Arc::clone(uid),
+        next,
+    })
+}
+
+/// Takes the next task's number; how to build it is filled in by the caller. `id` must not be another's.
+pub(crate) fn reserve(graph: &mut Graph, name: &str, id: &str) {
     graph.tasks.push(TaskSpec {
         name: name.to_owned(),
         is_source: false,
+        inputs: Some(format!("{id}.inputs").into()),
         parallelism: None,
         build: Arc::new(|_| Err(crate::Error::invalid("a task without a head"))),
     });

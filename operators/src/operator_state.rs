@@ -54,6 +54,17 @@ impl OperatorState {
             .collect()
     }
 
+    /// The elements of a list, in bytes.
+    pub(crate) fn bytes(&self, name: &str) -> &[Vec<u8>] {
+        self.lists.get(name).map_or(&[], |list| &list.items)
+    }
+
+    /// Saves a list whose elements are bytes already.
+    pub(crate) fn put_bytes(&mut self, name: &str, mode: ListMode, items: Vec<Vec<u8>>) {
+        self.lists
+            .insert(name.to_owned(), ListSnapshot { mode, items });
+    }
+
     /// Saves a list. [`ListMode::Split`] deals the elements out over the subtasks on rescale,
     /// [`ListMode::Union`] gives all of them to each subtask, [`ListMode::Broadcast`] gives each subtask
     /// the copy of one.
@@ -70,8 +81,7 @@ impl OperatorState {
             .into_iter()
             .map(|element| postcard::to_stdvec(element).map_err(Error::user))
             .collect::<Result<_>>()?;
-        self.lists
-            .insert(name.to_owned(), ListSnapshot { mode, items });
+        self.put_bytes(name, mode, items);
         Ok(())
     }
 }

@@ -65,6 +65,11 @@ impl<T> Route<T> for Rebalance {
         self.next = if to + 1 >= self.subtasks { 0 } else { to + 1 };
         Ok(Target::One(to))
     }
+
+    /// All of an old subtask to one, so that they keep their order.
+    fn reroute(&mut self, _: &T, old: usize) -> Result<Target> {
+        Ok(Target::One(old % self.subtasks.max(1)))
+    }
 }
 
 /// A copy to each.

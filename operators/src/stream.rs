@@ -1,24 +1,27 @@
 //! Streams: what a job is written with.
 
+use crate::codec::{self, Codec};
 use crate::element::{Collector, Element};
 use crate::error::Result;
 use crate::function::ProcessFunction;
-use crate::graph::{Graph, LinkFactory, Node, TaskId, TaskSpec, lock};
+use crate::graph::{Graph, LinkFactory, Node, Overtaking, TaskId, TaskSpec, lock};
 use crate::key::{KeyByRef, KeyByValue};
 use crate::keyed_stream::{KeyedStream, reserve};
 use crate::partition::{Custom, Partitioner, Rebalance, ToAll, ToOne};
+use crate::runtime::align::InputKind;
 use crate::runtime::chain::{Filter, FlatMap, Map, SinkLink, Timestamps};
 use crate::runtime::deployment::BuildContext;
-use crate::runtime::exchange::{Exchange, Route};
+use crate::runtime::exchange::{Copy, Exchange, Route};
 use crate::runtime::function::{FunctionLink, TRANSACTIONS, TransactionalLink};
-use crate::runtime::input_task::InputTask;
+use crate::runtime::in_flight::InputEdge;
+use crate::runtime::input_task::{Input, InputTask};
 use crate::runtime::link::Next;
 use crate::runtime::source_task::SourceTask;
 use crate::runtime::task::Task;
 use crate::side_output::{OutputTag, SideOutputs};
 use crate::sink::{Sink, TransactionalSink};
 use crate::source::{Source, SourceContext, SourceWaker};
-use state_backend::StateKey;
+use state_backend::{StateKey, StateValue};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
@@ -40,6 +43,8 @@ pub struct Stream<T> {
     pub(crate) nodes: Vec<Arc<Node<T>>>,
     /// Directly behind an operator: where takers of its side outputs register.
     sides: Option<SideNodes>,
+    /// How what is under way can be written into a checkpoint.
+    pub(crate) codec: Option<Codec<T>>,
 }
 
 type SideFactory = Box<dyn Fn(&mut BuildContext<'_>, &mut SideOutputs) -> Result<()> + Send + Sync>;
@@ -65,6 +70,7 @@ impl<T: Clone + Send + 'static> Clone for Stream<T> {
             graph,
             nodes,
             sides: self.sides.clone(),
+            codec: self.codec.clone(),
         }
     }
 }
@@ -75,6 +81,7 @@ impl<T: Send + 'static> Stream<T> {
             graph,
             nodes: vec![node],
             sides: None,
+            codec: None,
         }
     }
 
@@ -98,7 +105,32 @@ impl<T: Send + 'static> Stream<T> {
             graph: self.graph,
             nodes,
             sides: None,
+            codec: None,
         }
+    }
+
+    /// Lets unaligned barriers overtake the elements of this stream where it is partitioned next: they are then
+    /// written into the checkpoint as the values of state are. Needed only with
+    /// [`Barriers::Unaligned`](crate::Barriers) or `UnalignedAfter`; a job that lacks it is then refused,
+    /// with the place named. It stays with the stream through filters and timestamps.
+    #[must_use]
+    pub fn with_codec(mut self) -> Self
+    where
+        T: StateValue,
+    {
+        self.codec = Some(codec::as_state());
+        self
+    }
+
+    /// The same elements, fewer or changed in time: the codec stays.
+    fn link_same(
+        self,
+        make: impl Fn(&mut BuildContext<'_>, Next<T>) -> Result<Next<T>> + Send + Sync + 'static,
+    ) -> Self {
+        let codec = self.codec.clone();
+        let mut stream = self.link(make);
+        stream.codec = codec;
+        stream
     }
 
     pub(crate) fn with_sides(mut self, sides: SideNodes) -> Self {
@@ -160,7 +192,7 @@ impl<T: Send + 'static> Stream<T> {
     /// Keeps the elements that `f` wants.
     pub fn filter(self, f: impl Fn(&T) -> bool + Send + Sync + 'static) -> Self {
         let f = Arc::new(f);
-        self.link(move |_, next| {
+        self.link_same(move |_, next| {
             Ok(Box::new(Filter {
                 f: Arc::clone(&f),
                 next,
@@ -225,7 +257,7 @@ impl<T: Send + 'static> Stream<T> {
     {
         const TICK: Duration = Duration::from_millis(200);
         let timestamp = Arc::new(timestamp);
-        self.link(move |cx, next| {
+        self.link_same(move |cx, next| {
             // the runtime decides when it ticks: at the end of a batch, and by the clock
             let mut options = AssignerOptions::default().with_interval(Duration::ZERO);
             if let Some(idleness) = idleness {
@@ -276,7 +308,9 @@ impl<T: Send + 'static> Stream<T> {
     where
         T: Clone,
     {
-        self.repartition("broadcast", Some(T::clone), |_, _| Ok(ToAll))
+        self.repartition("broadcast", Some(|value| Some(value.clone())), |_, _| {
+            Ok(ToAll)
+        })
     }
 
     /// Brings all elements to the first subtask of a new task.
@@ -300,20 +334,23 @@ impl<T: Send + 'static> Stream<T> {
     fn repartition<R: Route<T> + 'static>(
         self,
         name: &str,
-        copy: Option<fn(&T) -> T>,
+        copy: Option<Copy<T>>,
         route: impl Fn(&BuildContext<'_>, usize) -> Result<R> + Send + Sync + 'static,
     ) -> Self {
         let graph = Arc::clone(&self.graph);
         let mut locked = lock(&graph);
         let task = locked.tasks.len();
-        reserve(&mut locked, name);
+        reserve(&mut locked, name, &format!("{name}-{task}"));
         drop(locked);
+        let codec = self.codec.clone();
         let edges = self.exchange(task, copy, route);
         let node = Node::new(task);
         let out = Arc::clone(&node);
         let build = input_task(edges, Arc::new(move |cx| out.build(cx)));
         lock(&graph).tasks[task].build = Arc::new(build);
-        Self::of(graph, node)
+        let mut stream = Self::of(graph, node);
+        stream.codec = codec;
+        stream
     }
 
     /// The elements of both, in no particular order.
@@ -321,6 +358,7 @@ impl<T: Send + 'static> Stream<T> {
     pub fn union(mut self, other: Self) -> Self {
         self.nodes.extend(other.nodes);
         self.sides = None;
+        self.codec = self.codec.or(other.codec);
         self
     }
 
@@ -438,14 +476,24 @@ impl<T: Send + 'static> Stream<T> {
     pub(crate) fn exchange<R: Route<T> + 'static>(
         &self,
         to: TaskId,
-        copy: Option<fn(&T) -> T>,
+        copy: Option<Copy<T>>,
         route: impl Fn(&BuildContext<'_>, usize) -> Result<R> + Send + Sync + 'static,
-    ) -> Vec<usize> {
+    ) -> Vec<InputEdge<T>> {
         let route = Arc::new(route);
+        let overtaking = match (&self.codec, copy) {
+            (_, Some(_)) => Overtaking::Never,
+            (Some(_), None) => Overtaking::Possible,
+            (None, None) => Overtaking::NoCodec,
+        };
         let mut edges = Vec::new();
         for node in &self.nodes {
-            let edge = lock(&self.graph).edge(node.task, to);
-            edges.push(edge);
+            let edge = lock(&self.graph).edge(node.task, to, overtaking);
+            let again = Arc::clone(&route);
+            edges.push(InputEdge {
+                edge,
+                codec: self.codec.clone(),
+                route: Arc::new(move |cx, subtasks| Ok(Box::new(again(cx, subtasks)?))),
+            });
             let route = Arc::clone(&route);
             node.add(Arc::new(move |cx| {
                 let matrix = cx.deployment.matrix::<T>(edge)?;
@@ -455,6 +503,7 @@ impl<T: Send + 'static> Stream<T> {
                     route,
                     channels,
                     copy,
+                    overtaking,
                     cx.config().exchange,
                 )))
             }));
@@ -550,6 +599,7 @@ pub(crate) fn source_task<S: Source>(
     locked.tasks.push(TaskSpec {
         name,
         is_source: true,
+        inputs: None,
         parallelism: None,
         build,
     });
@@ -558,22 +608,31 @@ pub(crate) fn source_task<S: Source>(
 
 /// Adds a task that is fed by `edges`, whose chain begins with what `head` makes.
 pub(crate) fn input_task<T: Send + 'static>(
-    edges: Vec<usize>,
+    edges: Vec<InputEdge<T>>,
     head: LinkFactory<T>,
 ) -> impl Fn(&mut BuildContext<'_>) -> Result<Box<dyn Task>> + Send + Sync + 'static {
     move |cx| {
         let mut inputs = Vec::new();
-        for edge in &edges {
-            let matrix = cx.deployment.matrix::<T>(*edge)?;
-            inputs.extend(matrix.iter().map(|row| Arc::clone(&row[cx.subtask])));
+        for (n, edge) in edges.iter().enumerate() {
+            let matrix = cx.deployment.matrix::<T>(edge.edge)?;
+            let kind = match cx.deployment.graph.edges[edge.edge].overtaking {
+                Overtaking::Never => InputKind::Ordered,
+                Overtaking::Possible | Overtaking::NoCodec => InputKind::Overtakable,
+            };
+            inputs.extend(matrix.iter().map(|row| Input {
+                channel: Arc::clone(&row[cx.subtask]),
+                edge: n,
+                kind,
+                ended: false,
+            }));
         }
         let chain = head(cx)?;
-        let mode = cx
-            .config()
-            .checkpoint
-            .as_ref()
-            .map_or_else(Default::default, |c| c.mode);
+        let (recovered, recorder) = (cx.recovered(&edges)?, cx.recorder(&edges));
+        let checkpoint = cx.config().checkpoint.as_ref();
+        let mode = checkpoint.map_or_else(Default::default, |c| c.mode);
         let shell = cx.shell()?;
-        Ok(Box::new(InputTask::new(inputs, chain, shell, mode)))
+        Ok(Box::new(InputTask::new(
+            inputs, chain, shell, mode, recovered, recorder,
+        )))
     }
 }

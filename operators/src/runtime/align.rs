@@ -1,17 +1,27 @@
-//! Barrier alignment over several inputs: Flink's `SingleCheckpointBarrierHandler` as a pure state
-//! machine.
+//! Barriers over several inputs: Flink's `SingleCheckpointBarrierHandler` with its aligned, unaligned and
+//! alternating controllers, as a pure state machine.
 
+use super::event::Passing;
 use crate::config::CheckpointMode;
 
-/// What follows from a barrier, or from the end of an input.
+/// What follows from what the inputs have delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Alignment {
-    /// Nothing yet. In exactly-once mode the input it came from is blocked.
+    /// Nothing yet.
     Wait,
-    /// All inputs have delivered it: take the snapshot; all inputs are open again.
+    /// Take the snapshot now. `InOrder`: everything before the barriers has been worked off.
+    /// `Overtaking`: what the inputs still have before theirs belongs to the snapshot.
+    Snapshot { id: u64, passing: Passing },
+    /// All barriers are there, and nothing more belongs to it.
     Complete(u64),
-    /// It belongs to a checkpoint that is over.
-    Ignore,
+}
+
+/// Whether barriers may overtake the elements of an input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum InputKind {
+    Overtakable,
+    /// A broadcast: what one subtask has worked off and another has not could belong to no new one.
+    Ordered,
 }
 
 /// Follows one checkpoint at a time; a newer one takes the place of an older that is not complete.
@@ -19,85 +29,146 @@ pub(crate) enum Alignment {
 pub(crate) struct Aligner {
     mode: CheckpointMode,
     inputs: Vec<Input>,
-    current: Option<u64>,
+    current: Option<Current>,
     /// Everything up to this is over.
     finished: u64,
+    /// Aligning everything up to this has taken too long: barriers overtake.
+    switched: u64,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 struct Input {
+    kind: InputKind,
     delivered: bool,
     ended: bool,
 }
 
+impl Input {
+    fn is_through(&self) -> bool {
+        self.delivered || self.ended
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Current {
+    id: u64,
+    passing: Passing,
+    /// The snapshot has been taken.
+    taken: bool,
+}
+
 impl Aligner {
-    pub(crate) fn new(mode: CheckpointMode, inputs: usize) -> Self {
+    pub(crate) fn new(mode: CheckpointMode, inputs: impl IntoIterator<Item = InputKind>) -> Self {
+        let inputs = inputs.into_iter().map(|kind| Input {
+            kind,
+            delivered: false,
+            ended: false,
+        });
         Self {
             mode,
-            inputs: vec![Input::default(); inputs],
+            inputs: inputs.collect(),
             current: None,
             finished: 0,
+            switched: 0,
         }
     }
 
-    /// Whether nothing may be taken from an input for now.
+    /// Whether nothing may be taken from an input for now: its barrier is there and the snapshot is not.
     pub(crate) fn is_blocked(&self, input: usize) -> bool {
         self.mode == CheckpointMode::ExactlyOnce
-            && self.current.is_some()
+            && self.current.is_some_and(|current| !current.taken)
             && self.inputs[input].delivered
     }
 
-    /// The checkpoint being aligned.
+    /// The snapshot that what is taken from an input belongs to: it is before the input's barrier, and
+    /// the snapshot has been taken.
+    pub(crate) fn recording(&self, input: usize) -> Option<u64> {
+        let current = self.current.filter(|current| current.taken)?;
+        (!self.inputs[input].is_through()).then_some(current.id)
+    }
+
+    /// The checkpoint being followed.
     pub(crate) fn current(&self) -> Option<u64> {
-        self.current
+        self.current.map(|current| current.id)
     }
 
-    pub(crate) fn on_barrier(&mut self, input: usize, id: u64) -> Alignment {
-        if id <= self.finished || self.current.is_some_and(|current| id < current) {
-            return Alignment::Ignore;
-        }
-        if self.current != Some(id) {
-            // the older one will never complete: its coordinator has given it up
-            self.reset();
-            self.current = Some(id);
-        }
-        self.inputs[input].delivered = true;
-        self.check()
-    }
-
-    pub(crate) fn on_end(&mut self, input: usize) -> Alignment {
-        self.inputs[input].ended = true;
-        if self.current.is_none() {
-            Alignment::Ignore
-        } else {
-            self.check()
+    /// An input has delivered its barrier.
+    pub(crate) fn on_barrier(&mut self, input: usize, id: u64, passing: Passing) {
+        if self.follow(id, passing) {
+            self.inputs[input].delivered = true;
         }
     }
 
-    /// The coordinator has given a checkpoint up; says whether inputs were waiting for it.
-    pub(crate) fn on_abort(&mut self, id: u64) -> bool {
-        self.finished = self.finished.max(id);
-        if self.current.is_some_and(|current| current <= id) {
-            self.reset();
-            return true;
-        }
-        false
+    /// A barrier that overtakes waits in the queue of some input.
+    pub(crate) fn on_overtaking(&mut self, id: u64) {
+        self.follow(id, Passing::Overtaking);
     }
 
-    fn check(&mut self) -> Alignment {
-        let Some(id) = self.current else {
-            return Alignment::Ignore;
-        };
-        if self
-            .inputs
-            .iter()
-            .any(|input| !input.delivered && !input.ended)
+    /// Aligning has taken too long.
+    pub(crate) fn on_timeout(&mut self, id: u64) {
+        self.switched = self.switched.max(id);
+        if let Some(current) = &mut self.current
+            && current.id <= id
         {
+            current.passing = Passing::Overtaking;
+        }
+    }
+
+    pub(crate) fn on_end(&mut self, input: usize) {
+        self.inputs[input].ended = true;
+    }
+
+    /// The coordinator has given a checkpoint up.
+    pub(crate) fn on_abort(&mut self, id: u64) {
+        self.finished = self.finished.max(id);
+        if self.current.is_some_and(|current| current.id <= id) {
+            self.reset();
+        }
+    }
+
+    /// What is to be done now; to be asked until there is nothing.
+    pub(crate) fn poll(&mut self) -> Alignment {
+        let Some(current) = &mut self.current else {
+            return Alignment::Wait;
+        };
+        let id = current.id;
+        let complete = self.inputs.iter().all(Input::is_through);
+        if current.taken {
+            if !complete {
+                return Alignment::Wait;
+            }
+            self.finished = id;
+            self.reset();
+            return Alignment::Complete(id);
+        }
+        let passing = current.passing;
+        let mut ordered = self.inputs.iter().filter(|i| i.kind == InputKind::Ordered);
+        let early = passing == Passing::Overtaking && ordered.all(Input::is_through);
+        if !complete && !early {
             return Alignment::Wait;
         }
-        self.finished = id;
-        self.reset();
-        Alignment::Complete(id)
+        current.taken = true;
+        Alignment::Snapshot { id, passing }
+    }
+
+    /// Whether a checkpoint is not over; makes it the current one.
+    fn follow(&mut self, id: u64, passing: Passing) -> bool {
+        if id <= self.finished || self.current.is_some_and(|current| id < current.id) {
+            return false;
+        }
+        if self.current().is_none_or(|current| current != id) {
+            // the older one will never complete: its coordinator has given it up
+            self.reset();
+            let passing = Passing::InOrder;
+            let taken = false;
+            self.current = Some(Current { id, passing, taken });
+        }
+        if let Some(current) = &mut self.current
+            && (passing == Passing::Overtaking || id <= self.switched)
+        {
+            current.passing = Passing::Overtaking;
+        }
+        true
     }
 
     fn reset(&mut self) {
@@ -109,60 +180,4 @@ impl Aligner {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use Alignment::{Complete, Ignore, Wait};
-
-    fn aligner(inputs: usize) -> Aligner {
-        Aligner::new(CheckpointMode::ExactlyOnce, inputs)
-    }
-
-    #[test]
-    fn inputs_wait_for_the_slowest() {
-        let mut a = aligner(3);
-        assert_eq!(a.on_barrier(1, 1), Wait);
-        assert!(a.is_blocked(1) && !a.is_blocked(0));
-        assert_eq!(a.on_barrier(0, 1), Wait);
-        assert_eq!(a.on_barrier(2, 1), Complete(1));
-        assert!((0..3).all(|i| !a.is_blocked(i)));
-    }
-
-    #[test]
-    fn at_least_once_blocks_nobody() {
-        let mut a = Aligner::new(CheckpointMode::AtLeastOnce, 2);
-        assert_eq!(a.on_barrier(0, 1), Wait);
-        assert!(!a.is_blocked(0));
-        assert_eq!(a.on_barrier(1, 1), Complete(1));
-    }
-
-    #[test]
-    fn a_newer_barrier_supersedes_and_old_ones_are_ignored() {
-        let mut a = aligner(2);
-        assert_eq!(a.on_barrier(0, 1), Wait);
-        assert_eq!(a.on_barrier(1, 2), Wait);
-        assert!(!a.is_blocked(0) && a.is_blocked(1));
-        assert_eq!(a.on_barrier(1, 1), Ignore);
-        assert_eq!(a.on_barrier(0, 2), Complete(2));
-        assert_eq!(a.on_barrier(0, 2), Ignore);
-    }
-
-    #[test]
-    fn an_abort_opens_the_inputs_and_late_barriers_are_ignored() {
-        let mut a = aligner(2);
-        assert_eq!(a.on_barrier(0, 5), Wait);
-        assert!(a.on_abort(5));
-        assert!(!a.is_blocked(0));
-        assert_eq!(a.on_barrier(1, 5), Ignore);
-        assert_eq!(a.on_barrier(1, 6), Wait);
-        assert!(!a.on_abort(5));
-        assert_eq!(a.on_barrier(0, 6), Complete(6));
-    }
-
-    #[test]
-    fn an_ended_input_is_not_waited_for() {
-        let mut a = aligner(2);
-        assert_eq!(a.on_barrier(0, 1), Wait);
-        assert_eq!(a.on_end(1), Complete(1));
-        assert_eq!(a.on_barrier(0, 2), Complete(2));
-    }
-}
+mod tests;

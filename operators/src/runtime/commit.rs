@@ -182,7 +182,9 @@ pub(crate) fn check_compatible(
     let max = config.max_parallelism.get();
     for snapshot in &manifest.operators {
         let uid = snapshot.uid.as_str();
-        let known = graph.operators.iter().any(|operator| &*operator.uid == uid);
+        let is_inputs = |inputs: &Option<Arc<str>>| inputs.as_deref() == Some(uid);
+        let known = graph.operators.iter().any(|operator| &*operator.uid == uid)
+            || graph.tasks.iter().any(|task| is_inputs(&task.inputs));
         if known && snapshot.max_parallelism != max {
             return Err(Error::Incompatible {
                 what: format!(

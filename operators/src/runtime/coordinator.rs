@@ -1,29 +1,29 @@
 //! Runs a job: starts its tasks, triggers and commits its checkpoints, restarts it.
 
+mod attempt;
+mod complete;
+mod trigger;
+
 use super::commit;
-use super::deployment::{BuildContext, Deployment};
-use super::event::{Barrier, SnapshotPurpose, StopMode};
-use super::executor::{Executor, Launch};
+use super::deployment::Deployment;
+use super::event::{SnapshotPurpose, StopMode};
+use super::executor::Executor;
 use super::inbox::Inbox;
 use super::observe::{self, Observer};
 use super::report::{Command, Envelope, REPORTS, Report};
 use super::signal::Signal;
-use super::snapshot::Reporter;
-use super::task::Task;
-use super::writer::{Savepoints, SnapshotWriter, WRITER_QUEUE};
+use super::writer::Savepoints;
 use crate::checkpoint::{
-    Ack, CheckpointHistory, CheckpointRecord, CheckpointState, FailureCounter, FailureReason,
-    FailureVerdict, Observed, Pending, Progress, RequestKind, RequestLimits, RequestQueue,
-    ShardKey,
+    CheckpointHistory, FailureCounter, FailureReason, Pending, RequestKind, RequestLimits,
+    RequestQueue, ShardKey,
 };
-use crate::config::{JobConfig, RestoreFrom};
+use crate::config::JobConfig;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, lock};
 use crate::job::{CompletedCheckpoint, Request, Shared};
-use crate::restart::{RestartCounter, RestartDecision};
+use crate::restart::RestartCounter;
 use crate::status::JobState;
 use checkpoint_store::{CompactionPolicy, Compactor, Manifest};
-use state_backend::SnapshotKind;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,11 +47,25 @@ struct Wanted {
     replies: Vec<Reply>,
 }
 
+impl Wanted {
+    fn new(purpose: SnapshotPurpose, replies: Vec<Reply>) -> Self {
+        Self {
+            purpose,
+            directory: None,
+            halt: false,
+            last: false,
+            replies,
+        }
+    }
+}
+
 struct UnderWay {
     pending: Pending,
     wanted: Wanted,
     expires: Duration,
     started: Duration,
+    /// When its barriers, aligned so far, are to overtake.
+    overtakes: Option<Duration>,
 }
 
 enum Phase {
@@ -205,18 +219,15 @@ impl<E: Executor> Coordinator<E> {
             self.abort(id, FailureReason::CheckpointExpired, message);
             return self.next();
         }
+        if self.overtake(now) {
+            return self.next();
+        }
         if let Some(at) = self.next_trigger
             && now >= at
         {
             self.next_trigger = self.interval().map(|interval| now + interval);
             if matches!(self.phase, Phase::Running) {
-                let wanted = Wanted {
-                    purpose: SnapshotPurpose::Checkpoint,
-                    directory: None,
-                    halt: false,
-                    last: false,
-                    replies: Vec::new(),
-                };
+                let wanted = Wanted::new(SnapshotPurpose::Checkpoint, Vec::new());
                 self.request(RequestKind::Periodic, wanted);
             }
             return self.next();
@@ -224,7 +235,8 @@ impl<E: Executor> Coordinator<E> {
         let alarms = self
             .under_way
             .values()
-            .map(|u| u.expires)
+            .flat_map(|u| [u.overtakes, Some(u.expires)])
+            .flatten()
             .chain(self.next_trigger);
         Next::Wait(alarms.min().map(|at| at.saturating_sub(now)))
     }
@@ -248,123 +260,6 @@ impl<E: Executor> Coordinator<E> {
         let mut status = lock(&self.shared.status);
         status.state = state;
         status.attempts = self.attempt;
-    }
-
-    // ---- starting and ending ----
-
-    fn start(&mut self) -> Result<()> {
-        self.attempt += 1;
-        self.attempt_started = self.config.clock.elapsed();
-        self.phase = Phase::Starting;
-        self.set_state(JobState::Initializing);
-        let restore = self.restore_point()?;
-        let writers: Vec<_> = self
-            .config
-            .checkpoint
-            .iter()
-            .flat_map(|_| (0..WRITERS).map(|_| Arc::new(Signal::default())))
-            .map(|signal| {
-                (
-                    Arc::new(Inbox::new(WRITER_QUEUE, Arc::clone(&signal))),
-                    signal,
-                )
-            })
-            .collect();
-        let deployment = Arc::new(Deployment::new(
-            Arc::clone(&self.graph),
-            self.config.clone(),
-            self.attempt,
-            restore,
-            Arc::clone(&self.inbox),
-            writers.iter().map(|(inbox, _)| Arc::clone(inbox)).collect(),
-        ));
-        self.waiting = deployment.subtasks.len();
-        self.unfinished = deployment.subtasks.len();
-        self.parts.clear();
-        self.reading = (0..deployment.subtasks.len())
-            .filter(|i| self.graph.tasks[deployment.subtasks[*i].task].is_source)
-            .collect();
-        self.deployment = Some(Arc::clone(&deployment));
-        *lock(&self.shared.subtasks) = deployment.subtasks.clone();
-        for (index, handle) in deployment.subtasks.iter().enumerate() {
-            let deployment = Arc::clone(&deployment);
-            let reporter = Reporter {
-                inbox: Arc::clone(&self.inbox),
-                attempt: self.attempt,
-                task: index,
-            };
-            let build = move || {
-                let mut cx = BuildContext::new(&deployment, index);
-                let make = Arc::clone(&deployment.graph.tasks[cx.task].build);
-                let task = make(&mut cx)?;
-                let parts = std::mem::take(&mut cx.parts);
-                cx.reporter.send(Report::Started { parts });
-                Ok(task)
-            };
-            self.executor.start(Launch {
-                name: self.graph.tasks[handle.task].name.clone(),
-                subtask: handle.subtask,
-                signal: Arc::clone(&handle.signal),
-                metrics: Arc::clone(&handle.metrics),
-                reporter,
-                build: Box::new(build),
-            })?;
-        }
-        if let Some(checkpoint) = &self.config.checkpoint {
-            for (n, (inbox, signal)) in writers.into_iter().enumerate() {
-                let clock = Arc::clone(&self.config.clock);
-                let savepoints = Arc::clone(&self.savepoints);
-                let writer =
-                    SnapshotWriter::new(checkpoint.store.clone(), inbox, clock, savepoints);
-                let reporter = Reporter {
-                    inbox: Arc::clone(&self.inbox),
-                    attempt: self.attempt,
-                    task: usize::MAX,
-                };
-                self.executor.start(Launch {
-                    name: "snapshot-writer".to_owned(),
-                    subtask: n,
-                    signal,
-                    metrics: Arc::default(),
-                    reporter,
-                    build: Box::new(move || Ok(Box::new(writer) as Box<dyn Task>)),
-                })?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The checkpoint that this attempt begins from.
-    fn restore_point(&mut self) -> Result<Option<Arc<Manifest>>> {
-        let Some(checkpoint) = &self.config.checkpoint else {
-            return Ok(None);
-        };
-        let latest = checkpoint.store.latest()?;
-        for passed in &latest.passed_over {
-            tracing::warn!(checkpoint = ?passed.checkpoint, damage = ?passed.damage, "a damaged checkpoint is passed over");
-        }
-        self.next_id = self.next_id.max(latest.next_id.get());
-        let first = std::mem::replace(&mut self.first_start, false);
-        let own = latest.manifest.map(Arc::new);
-        let (restore, previous) = match (&checkpoint.restore, first) {
-            (RestoreFrom::Latest, _) => (own.clone(), own),
-            // what this run has written itself is newer than what it began from
-            (_, false) if self.previous.is_some() => (own.clone(), own),
-            (RestoreFrom::Nothing, _) => (None, None),
-            (RestoreFrom::Location(location), _) => (
-                Some(Arc::new(commit::load(&checkpoint.store, location)?)),
-                None,
-            ),
-        };
-        self.restoring = restore.clone();
-        self.full = previous.is_none() && restore.is_some();
-        self.previous = previous;
-        if let Some(manifest) = &restore {
-            commit::check_compatible(manifest, &self.graph, &self.config)?;
-            self.history.restored = Some(manifest.id.get());
-            tracing::info!(job = %self.config.name, checkpoint = %manifest.id, "restoring");
-        }
-        Ok(restore)
     }
 
     fn all(&self, command: &Command) {
@@ -408,85 +303,6 @@ impl<E: Executor> Coordinator<E> {
         self.observer
             .tell(self.attempt, clock.elapsed(), clock.now(), named);
     }
-
-    fn tear_down(&mut self) {
-        self.tell();
-        if let Some(deployment) = self.deployment.take() {
-            deployment.close_routes();
-        }
-        self.executor.stop();
-        self.inbox.clear();
-    }
-
-    fn finish(&mut self, state: JobState) {
-        self.tear_down();
-        self.reject_all(FailureReason::CheckpointCoordinatorShutdown);
-        self.phase = Phase::Done;
-        self.set_state(state);
-        self.publish();
-    }
-
-    fn reject_all(&mut self, reason: FailureReason) {
-        let under_way = std::mem::take(&mut self.under_way);
-        let queued: Vec<Wanted> = self.requests.drain().collect();
-        let now = self.config.clock.elapsed();
-        for (id, under_way) in under_way {
-            let took = millis(now.saturating_sub(under_way.started));
-            self.history.fail(
-                id,
-                took,
-                reason,
-                "the job is being stopped or restarted".to_owned(),
-            );
-            reject(under_way.wanted, reason);
-        }
-        for wanted in queued.into_iter().chain(self.drain.take()) {
-            reject(wanted, reason);
-        }
-        self.publish();
-    }
-
-    /// The attempt has failed.
-    fn fail(&mut self, error: Error) {
-        if matches!(self.phase, Phase::Done | Phase::Backoff(_)) {
-            return;
-        }
-        self.condemn(&error);
-        let text = error.chain();
-        tracing::error!(job = %self.config.name, attempt = self.attempt, error = %text, "the job failed");
-        lock(&self.shared.status).failure = Some(text);
-        self.tear_down();
-        self.reject_all(FailureReason::JobFailoverRegion);
-        self.next_trigger = None;
-        let now = self.config.clock.elapsed();
-        let ran = now.saturating_sub(self.attempt_started);
-        match self.restarts.on_failure(ran) {
-            RestartDecision::After(delay) => {
-                self.observer.restarting();
-                self.phase = Phase::Backoff(now + delay);
-                self.set_state(JobState::Restarting);
-            }
-            RestartDecision::GiveUp => {
-                self.outcome = Some(error);
-                self.finish(JobState::Failed);
-            }
-        }
-    }
-
-    /// A checkpoint whose restore finds it damaged is not tried again: the next attempt takes the
-    /// one before it.
-    fn condemn(&self, error: &Error) {
-        if let (Some(checkpoint), Some(manifest), Error::Checkpoint(cause)) =
-            (&self.config.checkpoint, &self.restoring, error)
-            && matches!(self.phase, Phase::Starting)
-            && cause.is_corruption()
-            && let Err(error) = checkpoint.store.latest_before(manifest, cause)
-        {
-            tracing::warn!(checkpoint = %manifest.id, %error, "it could not be marked as damaged");
-        }
-    }
-
-    // ---- reports ----
 
     fn on_report(&mut self, task: usize, report: Report) {
         match report {
@@ -551,13 +367,8 @@ impl<E: Executor> Coordinator<E> {
             self.end(state);
             return;
         }
-        let mut wanted = drained.unwrap_or(Wanted {
-            purpose: SnapshotPurpose::Checkpoint,
-            directory: None,
-            halt: false,
-            last: true,
-            replies: Vec::new(),
-        });
+        let mut wanted =
+            drained.unwrap_or_else(|| Wanted::new(SnapshotPurpose::Checkpoint, Vec::new()));
         wanted.last = true;
         self.phase = Phase::Stopping(state);
         self.request(RequestKind::ForcedSavepoint, wanted);
@@ -570,28 +381,15 @@ impl<E: Executor> Coordinator<E> {
         self.sources(&Command::Finish);
     }
 
-    // ---- requests ----
-
     fn on_request(&mut self, request: Request) {
         match request {
             Request::Checkpoint { reply } => {
-                let wanted = Wanted {
-                    purpose: SnapshotPurpose::Checkpoint,
-                    directory: None,
-                    halt: false,
-                    last: false,
-                    replies: vec![reply],
-                };
+                let wanted = Wanted::new(SnapshotPurpose::Checkpoint, vec![reply]);
                 self.ask(RequestKind::Manual, wanted);
             }
             Request::Savepoint { directory, reply } => {
-                let wanted = Wanted {
-                    purpose: SnapshotPurpose::Savepoint,
-                    directory: Some(directory),
-                    halt: false,
-                    last: false,
-                    replies: vec![reply],
-                };
+                let mut wanted = Wanted::new(SnapshotPurpose::Savepoint, vec![reply]);
+                wanted.directory = Some(directory);
                 self.ask(RequestKind::Savepoint, wanted);
             }
             Request::Stop {
@@ -635,13 +433,9 @@ impl<E: Executor> Coordinator<E> {
             Some(_) => SnapshotPurpose::Savepoint,
             None => SnapshotPurpose::Checkpoint,
         };
-        let mut wanted = Wanted {
-            purpose,
-            directory: savepoint,
-            halt: false,
-            last: true,
-            replies: vec![reply],
-        };
+        let mut wanted = Wanted::new(purpose, vec![reply]);
+        wanted.directory = savepoint;
+        wanted.last = true;
         match mode {
             StopMode::Drain => {
                 self.phase = Phase::Stopping(JobState::Finished);
@@ -661,279 +455,6 @@ impl<E: Executor> Coordinator<E> {
                 self.request(RequestKind::ForcedSavepoint, wanted);
             }
         }
-    }
-
-    // ---- checkpoints ----
-
-    fn observed(&self) -> Observed {
-        let ms = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
-        Observed {
-            now_ms: ms(self.config.clock.elapsed()),
-            last_completion_ms: ms(self.last_completion),
-            pending: self.under_way.len(),
-            cleaning: 0,
-            triggering: false,
-        }
-    }
-
-    fn request(&mut self, kind: RequestKind, wanted: Wanted) {
-        let seen = self.observed();
-        let decision = self.requests.request(kind, wanted, seen);
-        self.decided(decision);
-    }
-
-    fn poll_requests(&mut self) {
-        let seen = self.observed();
-        let decision = self.requests.poll(seen);
-        self.decided(decision);
-    }
-
-    fn decided(&mut self, decision: crate::checkpoint::Decision<Wanted>) {
-        for (wanted, reason) in decision.rejected {
-            reject(wanted, reason);
-        }
-        if let Some(delay) = decision.reschedule {
-            self.next_trigger = Some(self.config.clock.elapsed() + delay);
-        }
-        if let Some(wanted) = decision.chosen {
-            self.trigger(wanted);
-        }
-    }
-
-    fn trigger(&mut self, wanted: Wanted) {
-        let Some(checkpoint) = &self.config.checkpoint else {
-            return;
-        };
-        let id = self.next_id;
-        self.next_id += 1;
-        let triggered = self.config.clock.now();
-        let started = self.config.clock.elapsed();
-        let full = self.full
-            || wanted.purpose == SnapshotPurpose::Savepoint
-            || checkpoint
-                .full_every
-                .is_some_and(|n| id.is_multiple_of(u64::from(n)));
-        let barrier = Barrier {
-            id,
-            purpose: wanted.purpose,
-            kind: if full {
-                SnapshotKind::Full
-            } else {
-                SnapshotKind::Delta
-            },
-            triggered,
-            halt: wanted.halt,
-        };
-        let pending = Pending::new(id, wanted.purpose, triggered, self.parts.iter().cloned());
-        self.history.begin(CheckpointRecord {
-            id,
-            purpose: wanted.purpose,
-            triggered_ms: triggered.as_millis(),
-            duration_ms: 0,
-            commit_us: 0,
-            bytes_written: 0,
-            bytes_total: 0,
-            parts: pending.parts(),
-            shards: Vec::new(),
-            state: CheckpointState::InProgress,
-        });
-        let expires = started + checkpoint.timeout;
-        if let Some(directory) = &wanted.directory {
-            match commit::create_savepoint(&checkpoint.store, directory) {
-                Ok(savepoint) => drop(lock(&self.savepoints).insert(id, savepoint)),
-                Err(error) => {
-                    self.under_way.insert(
-                        id,
-                        UnderWay {
-                            pending,
-                            wanted,
-                            expires,
-                            started,
-                        },
-                    );
-                    self.abort(id, FailureReason::IoException, error.chain());
-                    return;
-                }
-            }
-        }
-        self.under_way.insert(
-            id,
-            UnderWay {
-                pending,
-                wanted,
-                expires,
-                started,
-            },
-        );
-        self.sources(&Command::Trigger(barrier));
-        self.publish();
-    }
-
-    fn on_ack(&mut self, id: u64, part: ShardKey, ack: Ack) {
-        let Some(under_way) = self.under_way.get_mut(&id) else {
-            return;
-        };
-        if under_way.pending.on_ack(part, ack) == Progress::Complete {
-            self.complete(id);
-        }
-    }
-
-    fn complete(&mut self, id: u64) {
-        let Some(under_way) = self.under_way.remove(&id) else {
-            return;
-        };
-        let UnderWay {
-            pending,
-            wanted,
-            started,
-            expires,
-        } = under_way;
-        let Some(checkpoint) = self.config.checkpoint.clone() else {
-            return;
-        };
-        let before = self.config.clock.elapsed();
-        let took = millis(before.saturating_sub(started));
-        let savepoint = lock(&self.savepoints).remove(&id);
-        let committed = commit::commit(
-            &checkpoint.store,
-            &pending,
-            self.previous.as_deref(),
-            savepoint.as_ref().zip(wanted.directory.as_deref()),
-            self.compactor.as_mut().and_then(Compactor::result),
-            &self.config,
-            took,
-        );
-        let commit::Committed {
-            manifest,
-            location,
-            shards,
-        } = match committed {
-            Ok(committed) => committed,
-            Err(error) => {
-                self.under_way.insert(
-                    id,
-                    UnderWay {
-                        pending,
-                        wanted,
-                        expires,
-                        started,
-                    },
-                );
-                self.abort(id, FailureReason::FinalizeCheckpointFailure, error.chain());
-                return;
-            }
-        };
-        let now = self.config.clock.elapsed();
-        self.last_completion = now;
-        self.history.complete(id, |record| {
-            record.duration_ms = millis(now.saturating_sub(started));
-            record.commit_us = super::snapshot::micros(now.saturating_sub(before));
-            record.bytes_written = manifest.stats.bytes_written;
-            record.bytes_total = manifest.stats.bytes_total;
-            record.shards = shards;
-            record.state = CheckpointState::Completed {
-                location: location.clone(),
-            };
-        });
-        if let Some(record) = self.history.get(id) {
-            tracing::debug!(job = %self.config.name, "{record}");
-            self.observer.completed(record);
-        }
-        if pending.purpose == SnapshotPurpose::Checkpoint {
-            self.failures.on_complete(id);
-            self.full = false;
-            if let Some(compactor) = &mut self.compactor {
-                compactor.committed(&manifest);
-            }
-            self.previous = Some(Arc::clone(&manifest));
-        }
-        let older: Vec<u64> = self.under_way.range(..id).map(|(id, _)| *id).collect();
-        for older in older {
-            if self.under_way[&older].pending.purpose == SnapshotPurpose::Checkpoint {
-                let message = format!("checkpoint {id} completed first");
-                self.abort(older, FailureReason::CheckpointSubsumed, message);
-            }
-        }
-        self.all(&Command::Complete(id));
-        if pending.purpose == SnapshotPurpose::Checkpoint {
-            let positions = commit::positions(&pending);
-            for listener in &self.config.listeners {
-                listener.on_complete(id, &positions);
-            }
-            commit::collect_garbage(&checkpoint);
-        }
-        self.publish();
-        for reply in wanted.replies {
-            // who asked may be gone
-            let _ = reply.send(Ok(CompletedCheckpoint {
-                id,
-                location: location.clone(),
-            }));
-        }
-        if wanted.last
-            && let Phase::Stopping(state) = self.phase
-        {
-            self.end(state);
-        } else {
-            self.poll_requests();
-        }
-    }
-
-    fn abort(&mut self, id: u64, reason: FailureReason, message: String) {
-        let Some(under_way) = self.under_way.remove(&id) else {
-            return;
-        };
-        tracing::warn!(job = %self.config.name, checkpoint = id, %reason, message, "a checkpoint failed");
-        let took = millis(
-            self.config
-                .clock
-                .elapsed()
-                .saturating_sub(under_way.started),
-        );
-        self.history.fail(id, took, reason, message);
-        self.observer.failed(reason);
-        self.all(&Command::Abort(id));
-        let discarded = match lock(&self.savepoints).remove(&id) {
-            Some(savepoint) => savepoint.discard(),
-            None => self
-                .config
-                .checkpoint
-                .as_ref()
-                .map_or(Ok(()), |checkpoint| {
-                    checkpoint
-                        .store
-                        .abandon(checkpoint_store::CheckpointId::new(id))
-                }),
-        };
-        if let Err(error) = discarded {
-            tracing::warn!(checkpoint = id, %error, "its files stay until the garbage is collected");
-        }
-        let savepoint = under_way.pending.purpose == SnapshotPurpose::Savepoint;
-        let UnderWay { wanted, .. } = under_way;
-        let (halt, last) = (wanted.halt, wanted.last);
-        reject(wanted, reason);
-        self.publish();
-        if self.failures.on_failure(id, reason, savepoint) == FailureVerdict::FailJob {
-            self.fail(Error::TooManyFailedCheckpoints {
-                checkpoint: id,
-                reason,
-            });
-            return;
-        }
-        if last && let Phase::Stopping(_) = self.phase {
-            self.phase = Phase::Running;
-            if halt {
-                self.sources(&Command::Resume);
-            } else {
-                // all sources are at their end: nothing is left but to try again
-                self.check_exhausted();
-            }
-        }
-        self.poll_requests();
-    }
-
-    fn publish(&self) {
-        lock(&self.shared.status).checkpoints = self.history.clone();
     }
 }
 

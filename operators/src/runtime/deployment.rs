@@ -3,6 +3,7 @@
 use super::channel::Channel;
 use super::event::TaskContext;
 use super::function::SmallPart;
+use super::in_flight::{self, InputEdge, Recorder, Recovered};
 use super::inbox::Inbox;
 use super::metrics::TaskMetrics;
 use super::query::{QueryCommand, QueryRoute};
@@ -12,7 +13,7 @@ use super::signal::Signal;
 use super::snapshot::{Reporter, SnapshotPart};
 use super::writer::WriterMessage;
 use crate::checkpoint::ShardKey;
-use crate::config::JobConfig;
+use crate::config::{Barriers, JobConfig};
 use crate::error::{Error, Result};
 use crate::graph::{EdgeId, Graph, TaskId, lock};
 use crate::operator::SubtaskInfo;
@@ -22,6 +23,7 @@ use checkpoint_store::{Manifest, OperatorUid};
 use state_backend::{KeyGroupRange, PumpBudget, StateStore, StoreOptions};
 use std::any::Any;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex};
 use tokio::sync::mpsc;
 
@@ -56,6 +58,8 @@ pub(crate) struct Deployment {
     /// Where in `subtasks` a task begins.
     first: Vec<usize>,
     edges: Mutex<HashMap<EdgeId, Box<dyn Any + Send>>>,
+    /// What was under way to a task, by subtask; dealt out by whichever subtask comes first.
+    recovered: Mutex<HashMap<TaskId, Box<dyn Any + Send>>>,
 }
 
 impl Deployment {
@@ -89,7 +93,7 @@ impl Deployment {
                 routes.reset(config.max_parallelism, parallelism);
             }
         }
-        let edges = Mutex::default();
+        let (edges, recovered) = (Mutex::default(), Mutex::default());
         Self {
             graph,
             config,
@@ -100,6 +104,7 @@ impl Deployment {
             subtasks,
             first,
             edges,
+            recovered,
         }
     }
 
@@ -286,6 +291,52 @@ impl<'a> BuildContext<'a> {
             tracing::debug!(operator = %uid, subtask = self.subtask, rows = restored.rows, "restored");
         }
         Ok(store)
+    }
+
+    /// Writes down what barriers overtake, in a job where they do.
+    pub(crate) fn recorder<T>(&mut self, edges: &[InputEdge<T>]) -> Option<Recorder<T>> {
+        let checkpoint = self.config().checkpoint.as_ref()?;
+        if checkpoint.barriers == Barriers::Aligned {
+            return None;
+        }
+        let uid = self.deployment.graph.tasks[self.task].inputs.clone()?;
+        let part = self.part(&uid);
+        Some(Recorder::new(part, self.reporter.clone(), edges))
+    }
+
+    /// This subtask's share of what was under way to its task.
+    pub(crate) fn recovered<T: Send + 'static>(
+        &self,
+        edges: &[InputEdge<T>],
+    ) -> Result<Vec<Recovered<T>>> {
+        let (Some(manifest), Some(uid)) = (
+            &self.deployment.restore,
+            &self.deployment.graph.tasks[self.task].inputs,
+        ) else {
+            return Ok(Vec::new());
+        };
+        let Some(snapshot) = manifest.operator(&OperatorUid::new(&**uid)?) else {
+            return Ok(Vec::new());
+        };
+        let mut all = lock(&self.deployment.recovered);
+        if let Entry::Vacant(entry) = all.entry(self.task) {
+            let old: Vec<Vec<&[u8]>> = snapshot
+                .subtasks
+                .iter()
+                .map(|subtask| subtask.in_flight.iter().map(|item| &*item.0).collect())
+                .collect();
+            let route = |edge: usize| (edges[edge].route)(self, self.parallelism);
+            let new = in_flight::redistributed(&old, edges, self.parallelism, route)?;
+            entry.insert(Box::new(new));
+        }
+        let mine = all
+            .get_mut(&self.task)
+            .and_then(|all| all.downcast_mut::<Vec<Vec<Recovered<T>>>>())
+            .and_then(|all| all.get_mut(self.subtask));
+        let mine = mine.map(std::mem::take).unwrap_or_default();
+        let elements: usize = mine.iter().map(|recovered| recovered.elements.len()).sum();
+        tracing::debug!(inputs = %uid, subtask = self.subtask, elements, "to be replayed");
+        Ok(mine)
     }
 
     /// This subtask's share of an operator's own state.

@@ -27,6 +27,15 @@ pub enum StopMode {
     Suspend,
 }
 
+/// How a barrier goes through the queues.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Passing {
+    /// Behind the elements before it (aligned).
+    InOrder,
+    /// Ahead of them; they go into the checkpoint (unaligned).
+    Overtaking,
+}
+
 /// Separates what belongs to a checkpoint from what comes after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Barrier {
@@ -36,6 +45,7 @@ pub(crate) struct Barrier {
     pub(crate) triggered: Timestamp,
     /// The sources stop behind it until they hear more.
     pub(crate) halt: bool,
+    pub(crate) passing: Passing,
 }
 
 /// Whether a link has done what an event asks of it.
@@ -69,6 +79,8 @@ pub(crate) enum Event<'a> {
     /// The clock shows this time.
     ProcessingTime(Timestamp),
     Barrier(&'a Barrier),
+    /// The barrier of this checkpoint, handed on already, is to overtake what it still waits behind.
+    Overtake(u64),
     /// A slice of work in the background: snapshots, expiry, eviction.
     Work,
     Flush(Flush),

@@ -1,12 +1,13 @@
 //! Sends the elements of a chain to the subtasks of the next one, in batches over bounded queues.
 
 use super::channel::{Channel, Mark, Packet, Tail};
-use super::event::{Event, Flow, Flush, TaskContext};
+use super::event::{Barrier, Event, Flow, Flush, Passing, TaskContext};
 use super::link::Link;
 use super::metrics::add;
 use crate::config::{BufferTimeout, ExchangeOptions};
 use crate::element::Element;
 use crate::error::Result;
+use crate::graph::Overtaking;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use time_engine::Timestamp;
@@ -23,6 +24,13 @@ pub(crate) enum Target {
 /// Chooses the subtask of an element; one value per upstream subtask.
 pub(crate) trait Route<T>: Send {
     fn route(&mut self, value: &T) -> Result<Target>;
+
+    /// The subtask for an element that a checkpoint holds as under way to subtask `old`, when their number
+    /// has changed. By default it is routed anew.
+    fn reroute(&mut self, value: &T, old: usize) -> Result<Target> {
+        let _ = old;
+        self.route(value)
+    }
 }
 
 struct Outlet<T> {
@@ -32,6 +40,8 @@ struct Outlet<T> {
     /// Sealed but refused. What one call of an operator emits beyond a batch collects here; then the
     /// task halts until it is empty.
     refused: VecDeque<Packet<T>>,
+    /// A barrier has taken along more than the queue has room for.
+    overfull: bool,
 }
 
 impl<T> Outlet<T> {
@@ -57,6 +67,29 @@ impl<T> Outlet<T> {
                 return;
             }
         }
+        if self.overfull {
+            self.overfull = !self.channel.has_room();
+            cx.halt |= self.overfull;
+        }
+    }
+
+    /// Sends everything, a barrier last, which then overtakes all of it.
+    fn force(&mut self, barrier: u64, cx: &mut TaskContext) {
+        let packet = std::mem::replace(&mut self.open, Packet::new());
+        add(&cx.metrics.records_out, packet.elements.len() as u64);
+        let packets = self.refused.drain(..).chain([packet]);
+        self.channel.force(packets, barrier);
+        self.overfull = true;
+        // until the next step has found out whether there is room
+        cx.halt = true;
+    }
+
+    /// A barrier sent before is to overtake what it still waits behind.
+    fn overtake(&mut self, barrier: u64) {
+        let is_it = |packet: &Packet<T>| packet.barrier(barrier).is_some();
+        let packets = self.refused.iter().position(is_it).map_or(0, |at| at + 1);
+        self.overfull |= packets > 0;
+        self.channel.force(self.refused.drain(..packets), barrier);
     }
 
     /// Sends what is open if there is room; else it goes on growing.
@@ -77,15 +110,22 @@ impl<T> Outlet<T> {
 pub(crate) struct Exchange<T, R> {
     route: R,
     outlets: Vec<Outlet<T>>,
-    copy: Option<fn(&T) -> T>,
+    copy: Option<Copy<T>>,
+    overtaking: Overtaking,
+    /// The newest barrier handed on.
+    barrier: u64,
     options: ExchangeOptions,
 }
+
+/// How each subtask gets an element of its own; `None`: it goes to one only.
+pub(crate) type Copy<T> = fn(&T) -> Option<T>;
 
 impl<T, R: Route<T>> Exchange<T, R> {
     pub(crate) fn new(
         route: R,
         channels: &[Arc<Channel<T>>],
-        copy: Option<fn(&T) -> T>,
+        copy: Option<Copy<T>>,
+        overtaking: Overtaking,
         options: ExchangeOptions,
     ) -> Self {
         let outlets = channels
@@ -95,12 +135,15 @@ impl<T, R: Route<T>> Exchange<T, R> {
                 open: Packet::new(),
                 opened: Timestamp::MIN,
                 refused: VecDeque::new(),
+                overfull: false,
             })
             .collect();
         Self {
             route,
             outlets,
             copy,
+            overtaking,
+            barrier: 0,
             options,
         }
     }
@@ -132,6 +175,26 @@ impl<T, R: Route<T>> Exchange<T, R> {
                 (Some((n, Mark::Watermark(last))), Mark::Watermark(new)) if *n == at => *last = new,
                 _ => outlet.open.marks.push((at, mark)),
             }
+        }
+    }
+
+    fn barrier(&mut self, barrier: &Barrier, cx: &mut TaskContext) {
+        self.barrier = barrier.id;
+        if barrier.passing == Passing::InOrder || self.overtaking == Overtaking::Never {
+            self.finish(&Tail::Barrier(*barrier), cx);
+            return;
+        }
+        for outlet in &mut self.outlets {
+            outlet.open.tail = Some(Tail::Barrier(*barrier));
+            outlet.force(barrier.id, cx);
+        }
+    }
+
+    fn overtake(&mut self, barrier: u64) {
+        if self.barrier == barrier && self.overtaking != Overtaking::Never {
+            self.outlets
+                .iter_mut()
+                .for_each(|outlet| outlet.overtake(barrier));
         }
     }
 
@@ -170,7 +233,10 @@ impl<T: Send, R: Route<T>> Link<T> for Exchange<T, R> {
                 let Some(copy) = self.copy else { return Ok(()) };
                 let last = self.outlets.len().saturating_sub(1);
                 for to in 0..last {
-                    self.put(to, Element::at(copy(&element.value), element.timestamp), cx);
+                    let Some(copied) = copy(&element.value) else {
+                        continue;
+                    };
+                    self.put(to, Element::at(copied, element.timestamp), cx);
                 }
                 self.put(last, element, cx);
             }
@@ -183,7 +249,8 @@ impl<T: Send, R: Route<T>> Link<T> for Exchange<T, R> {
             Event::Watermark(at) => self.mark(Mark::Watermark(*at), cx),
             Event::Idle => self.mark(Mark::Idle, cx),
             Event::Active => self.mark(Mark::Active, cx),
-            Event::Barrier(barrier) => self.finish(&Tail::Barrier(**barrier), cx),
+            Event::Barrier(barrier) => self.barrier(barrier, cx),
+            Event::Overtake(id) => self.overtake(*id),
             Event::Flush(flush) => self.flush(*flush, cx),
             Event::End => self.finish(&Tail::End, cx),
             _ => {}

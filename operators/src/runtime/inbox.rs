@@ -49,6 +49,10 @@ impl<T> Inbox<T> {
         message
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len.load(Ordering::Acquire) == 0
+    }
+
     /// Drops what waits, and takes nothing more.
     pub(crate) fn close(&self) {
         let mut queue = self.lock();

@@ -1,9 +1,12 @@
 //! Runs a chain that is fed by other tasks: takes turns over its inputs, merges their watermarks, aligns
 //! their barriers.
 
-use super::align::{Aligner, Alignment};
+mod overtake;
+
+use super::align::{Aligner, Alignment, InputKind};
 use super::channel::{Channel, Mark, Packet, Tail};
-use super::event::{Barrier, Event, Flow, Flush};
+use super::event::{Barrier, Event, Flow, Flush, Passing};
+use super::in_flight::{Recorder, Recovered};
 use super::link::Next;
 use super::report::Command;
 use super::shell::Shell;
@@ -21,9 +24,23 @@ use std::vec::IntoIter;
 use time_engine::watermark::{Signal, WatermarkStatus, WatermarkValve};
 use time_engine::{Timestamp, Watermark};
 
+/// Elements taken at a time when a barrier may come to overtake them.
+const STRIDE: usize = 16;
+
+/// One queue that feeds the task.
+pub(crate) struct Input<T> {
+    pub(crate) channel: Arc<Channel<T>>,
+    /// Which of the task's connections it belongs to.
+    pub(crate) edge: usize,
+    pub(crate) kind: InputKind,
+    pub(crate) ended: bool,
+}
+
 /// What is being worked off.
 struct Current<T> {
+    /// What a restore has brought comes from none in particular: it has no marks and no tail.
     input: usize,
+    edge: usize,
     elements: IntoIter<Element<T>>,
     taken: usize,
     marks: IntoIter<(usize, Mark)>,
@@ -32,17 +49,26 @@ struct Current<T> {
 }
 
 impl<T> Current<T> {
-    fn new(input: usize, packet: Packet<T>) -> Self {
+    fn new(input: usize, edge: usize, packet: Packet<T>) -> Self {
         let mut marks = packet.marks.into_iter();
         let mark = marks.next();
         let elements = packet.elements.into_iter();
         Self {
             input,
+            edge,
             elements,
             taken: 0,
             marks,
             mark,
             tail: packet.tail,
+        }
+    }
+
+    /// The barrier behind it, if it is this checkpoint's.
+    fn barrier(&self, id: u64) -> Option<Barrier> {
+        match self.tail {
+            Some(Tail::Barrier(barrier)) if barrier.id == id => Some(barrier),
+            _ => None,
         }
     }
 }
@@ -55,44 +81,62 @@ enum Owed {
     Barrier(Barrier),
 }
 
+impl Owed {
+    fn is_barrier(&self, id: u64) -> bool {
+        matches!(self, Self::Barrier(barrier) if barrier.id == id)
+    }
+}
+
 pub(crate) struct InputTask<T> {
-    inputs: Vec<Arc<Channel<T>>>,
-    ended: Vec<bool>,
+    inputs: Vec<Input<T>>,
     turn: usize,
     chain: Next<T>,
     shell: Shell,
     valve: WatermarkValve,
     aligner: Aligner,
     barrier: Option<(Barrier, Duration)>,
+    /// What a checkpoint held as under way to this subtask: it comes first.
+    recovered: VecDeque<Current<T>>,
     current: Option<Current<T>>,
     owed: VecDeque<Owed>,
+    /// `None`: barriers never overtake.
+    recorder: Option<Recorder<T>>,
 }
 
 impl<T: Send + 'static> InputTask<T> {
     pub(crate) fn new(
-        inputs: Vec<Arc<Channel<T>>>,
+        inputs: Vec<Input<T>>,
         chain: Next<T>,
         shell: Shell,
         mode: CheckpointMode,
+        recovered: Vec<Recovered<T>>,
+        recorder: Option<Recorder<T>>,
     ) -> Self {
         let n = inputs.len();
+        let recovered = recovered.into_iter().map(|Recovered { edge, elements }| {
+            let mut packet = Packet::new();
+            packet.elements = elements;
+            Current::new(0, edge, packet)
+        });
         Self {
-            inputs,
-            ended: vec![false; n],
             turn: 0,
             chain,
             shell,
             valve: WatermarkValve::new(n),
-            aligner: Aligner::new(mode, n),
+            aligner: Aligner::new(mode, inputs.iter().map(|input| input.kind)),
+            inputs,
             barrier: None,
+            recovered: recovered.collect(),
             current: None,
             owed: VecDeque::new(),
+            recorder,
         }
     }
 
     fn commands(&mut self) -> Result<()> {
         while let Some(command) = self.shell.commands.receive() {
             match command {
+                Command::Overtake(id) => self.on_timeout(id)?,
                 Command::Complete(id) => {
                     let _ = self
                         .shell
@@ -100,8 +144,8 @@ impl<T: Send + 'static> InputTask<T> {
                 }
                 Command::Abort(id) => {
                     self.aligner.on_abort(id);
-                    self.owed
-                        .retain(|owed| !matches!(owed, Owed::Barrier(b) if b.id == id));
+                    self.owed.retain(|owed| !owed.is_barrier(id));
+                    self.forget();
                     let _ = self
                         .shell
                         .deliver(&mut *self.chain, &mut Event::Abort(id))?;
@@ -135,12 +179,14 @@ impl<T: Send + 'static> InputTask<T> {
                     // the word that the checkpoint before is complete was sent before this barrier, but
                     // may have come since this step began
                     self.commands()?;
-                    let still =
-                        |owed: &Owed| matches!(owed, Owed::Barrier(b) if b.id == barrier.id);
-                    if !self.owed.front().is_some_and(still) {
+                    let mut owed = self.owed.iter();
+                    if !owed.next().is_some_and(|owed| owed.is_barrier(barrier.id)) {
                         continue;
                     }
                     self.pass_barrier(&barrier)?;
+                    if let Some(recorder) = &self.recorder {
+                        recorder.nothing(barrier.id, &self.shell.cx);
+                    }
                 }
             }
             self.owed.pop_front();
@@ -180,7 +226,13 @@ impl<T: Send + 'static> InputTask<T> {
         loop {
             let until = current.mark.map_or(usize::MAX, |(at, _)| at);
             if current.taken < until && current.elements.len() > 0 {
-                let limit = until - current.taken;
+                let mut limit = until - current.taken;
+                if self.recorder.is_some() {
+                    if is_called(&self.inputs, &self.shell) {
+                        return Ok(false);
+                    }
+                    limit = limit.min(STRIDE);
+                }
                 let cx = &mut self.shell.cx;
                 let taken = self.chain.elements(&mut current.elements, limit, cx)?;
                 current.taken += taken;
@@ -223,20 +275,18 @@ impl<T: Send + 'static> InputTask<T> {
         self.current = None;
         match tail {
             Some(Tail::Barrier(barrier)) => {
-                if self.aligner.current() != Some(barrier.id) {
-                    self.barrier = Some((barrier, self.shell.clock.elapsed()));
+                if barrier.passing == Passing::Overtaking {
+                    // the word that the checkpoint before is complete was sent before this barrier
+                    self.commands()?;
                 }
-                if let Alignment::Complete(_) = self.aligner.on_barrier(input, barrier.id) {
-                    self.owed.push_back(Owed::Barrier(barrier));
-                }
+                self.aligner.on_barrier(input, barrier.id, barrier.passing);
+                self.follow(barrier);
+                self.align()?;
             }
             Some(Tail::End) => {
-                self.ended[input] = true;
-                if let Alignment::Complete(id) = self.aligner.on_end(input)
-                    && let Some((barrier, _)) = self.barrier.filter(|(barrier, _)| barrier.id == id)
-                {
-                    self.owed.push_back(Owed::Barrier(barrier));
-                }
+                self.inputs[input].ended = true;
+                self.aligner.on_end(input);
+                self.align()?;
             }
             None => {}
         }
@@ -244,20 +294,30 @@ impl<T: Send + 'static> InputTask<T> {
     }
 
     /// Takes the next packet, from each input in turn.
-    fn next_packet(&mut self) -> bool {
+    fn next_packet(&mut self) -> Result<bool> {
+        if let Some(recovered) = self.recovered.pop_front() {
+            self.current = Some(recovered);
+            return Ok(true);
+        }
         let n = self.inputs.len();
         for _ in 0..n {
-            let input = self.turn;
-            self.turn = if input + 1 == n { 0 } else { input + 1 };
-            if self.ended[input] || self.aligner.is_blocked(input) {
+            let at = self.turn;
+            self.turn = if at + 1 == n { 0 } else { at + 1 };
+            let input = &self.inputs[at];
+            if input.ended || self.aligner.is_blocked(at) {
                 continue;
             }
-            if let Some(packet) = self.inputs[input].pop() {
-                self.current = Some(Current::new(input, packet));
-                return true;
+            if let Some(mut packet) = input.channel.pop() {
+                let edge = input.edge;
+                let delivered = self.record(at, &mut packet);
+                self.current = Some(Current::new(at, edge, packet));
+                if delivered {
+                    self.align()?;
+                }
+                return Ok(true);
             }
         }
-        false
+        Ok(false)
     }
 }
 
@@ -265,6 +325,7 @@ impl<T: Send + 'static> Task for InputTask<T> {
     fn step(&mut self) -> Result<Step> {
         self.shell.begin_step();
         self.commands()?;
+        self.urgent()?;
         if self.shell.is_halted(&mut *self.chain)? {
             return self.shell.backpressured(&mut *self.chain);
         }
@@ -274,11 +335,11 @@ impl<T: Send + 'static> Task for InputTask<T> {
         if !self.settle()? {
             return Ok(Step::Progress);
         }
-        if (self.current.is_some() || self.next_packet()) && !self.advance()? {
+        if (self.current.is_some() || self.next_packet()?) && !self.advance()? {
             return Ok(Step::Progress);
         }
         let worked = self.shell.work(&mut *self.chain)?;
-        if self.inputs.iter().zip(&self.ended).all(|(_, ended)| *ended) && self.current.is_none() {
+        if self.inputs.iter().all(|input| input.ended) && self.current.is_none() {
             // the word that the last checkpoint is complete was sent before the end
             self.commands()?;
             return self.shell.end(&mut *self.chain);
@@ -298,9 +359,14 @@ impl<T: Send + 'static> Task for InputTask<T> {
 
 impl<T> InputTask<T> {
     fn has_input(&self) -> bool {
-        self.inputs
-            .iter()
-            .enumerate()
-            .any(|(i, input)| !self.ended[i] && !self.aligner.is_blocked(i) && input.len() > 0)
+        !self.recovered.is_empty()
+            || self.inputs.iter().enumerate().any(|(i, input)| {
+                !input.ended && !self.aligner.is_blocked(i) && input.channel.len() > 0
+            })
     }
+}
+
+/// Whether a barrier or a command wants to be heard at once.
+fn is_called<T>(inputs: &[Input<T>], shell: &Shell) -> bool {
+    !shell.commands.is_empty() || inputs.iter().any(|input| input.channel.is_urgent())
 }

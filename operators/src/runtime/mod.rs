@@ -1,6 +1,7 @@
 //! How a job runs. Nothing here is public.
 
 pub(crate) mod align;
+pub(crate) mod broadcast;
 pub(crate) mod chain;
 pub(crate) mod channel;
 pub(crate) mod commit;
@@ -10,6 +11,7 @@ pub(crate) mod event;
 pub(crate) mod exchange;
 pub(crate) mod executor;
 pub(crate) mod function;
+pub(crate) mod in_flight;
 pub(crate) mod inbox;
 pub(crate) mod input_task;
 pub(crate) mod keyed;

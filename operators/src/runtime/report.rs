@@ -35,6 +35,8 @@ pub(crate) enum Report {
 pub(crate) enum Command {
     /// Sources only: send this barrier.
     Trigger(Barrier),
+    /// Aligning this checkpoint's barriers takes too long: they overtake from now on.
+    Overtake(u64),
     Complete(u64),
     Abort(u64),
     /// Sources only: nothing will follow.

@@ -1,6 +1,6 @@
 //! Runs one reader of a source and the chain behind it.
 
-use super::event::{Barrier, Event, Flow, Flush};
+use super::event::{Barrier, Event, Flow, Flush, Passing};
 use super::link::Next;
 use super::report::{Command, Report};
 use super::shell::Shell;
@@ -67,6 +67,14 @@ impl<R: SourceReader> SourceTask<R> {
         while let Some(command) = self.shell.commands.receive() {
             match command {
                 Command::Trigger(barrier) => self.barriers.push_back(barrier),
+                Command::Overtake(id) => {
+                    for barrier in self.barriers.iter_mut().filter(|b| b.id == id) {
+                        barrier.passing = Passing::Overtaking;
+                    }
+                    let _ = self
+                        .shell
+                        .deliver(&mut *self.chain, &mut Event::Overtake(id))?;
+                }
                 Command::Complete(id) => {
                     if let Some(positions) = self.reported.remove(&id) {
                         self.reader.checkpoint_complete(id, &positions)?;
@@ -97,6 +105,30 @@ impl<R: SourceReader> SourceTask<R> {
             }
         }
         Ok(())
+    }
+
+    /// A barrier that overtakes does not wait for room in the queues: the rest of the batch, which the
+    /// positions are behind, goes ahead of it all the same.
+    fn push_through(&mut self) -> Result<()> {
+        let first = self.barriers.front().copied();
+        let Some(barrier) = first.filter(|barrier| barrier.passing == Passing::Overtaking) else {
+            return Ok(());
+        };
+        self.barriers.pop_front();
+        while self.batch.len() > 0 {
+            self.shell.cx.halt = false;
+            let rest = self.batch.len();
+            let taken = self
+                .chain
+                .elements(&mut self.batch, rest, &mut self.shell.cx)?;
+            self.shell.count_in(taken);
+            self.shell.cx.take_failure()?;
+        }
+        if self.batch_open {
+            let _ = self.shell.deliver(&mut *self.chain, &mut Event::BatchEnd)?;
+            self.batch_open = false;
+        }
+        self.barrier(barrier)
     }
 
     /// Sends a barrier, the batch before it being through.
@@ -157,6 +189,7 @@ impl<R: SourceReader> Task for SourceTask<R> {
     fn step(&mut self) -> Result<Step> {
         self.shell.begin_step();
         self.commands()?;
+        self.push_through()?;
         if self.shell.is_halted(&mut *self.chain)? {
             return self.shell.backpressured(&mut *self.chain);
         }

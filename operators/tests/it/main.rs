@@ -1,5 +1,6 @@
 //! The runtime on real threads: results, checkpoints, failures, restarts.
 
+mod broadcast;
 mod by_hand;
 mod exactly_once;
 mod pipelines;
@@ -7,4 +8,5 @@ mod simulated;
 mod sinks;
 mod support;
 mod tutorial;
+mod unaligned;
 mod windows;

@@ -126,21 +126,17 @@ fn an_operator_answers_questions_between_its_elements() {
     stream.parallelism(2).for_each("out", |_| Ok(()));
     let job = env.execute(JobConfig::default()).unwrap();
     let mut last = 0;
-    for _ in 0..1_000 {
+    while last <= 10_000 {
         match counts.query_blocking(&3, ()) {
             Ok(answer) => {
                 let n = answer.unwrap_or(0);
                 assert!(n >= last);
                 last = n;
-                if n > 10_000 {
-                    break;
-                }
             }
             Err(operators::Error::NotRunning) => std::thread::yield_now(),
             Err(error) => panic!("{error}"),
         }
     }
-    assert!(last > 0);
     assert_eq!(counts.query_blocking(&77, ()).unwrap(), None);
     job.cancel();
     assert_eq!(job.wait().unwrap(), JobState::Canceled);

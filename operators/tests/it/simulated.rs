@@ -5,7 +5,7 @@
 use crate::support::{Count, FlakyBlobs, Sessions, Trap, memory_store};
 use checkpoint_store::{BlobStore, CheckpointStore, StoreOptions};
 use operators::{
-    CheckpointConfig, CheckpointMode, ExchangeOptions, Generator, JobConfig, JobState,
+    Barriers, CheckpointConfig, CheckpointMode, ExchangeOptions, Generator, JobConfig, JobState,
     RestartStrategy, SimulationOptions, SimulationReport, StreamEnvironment, simulate,
 };
 use std::collections::BTreeMap;
@@ -24,9 +24,20 @@ fn seeds() -> u64 {
         .unwrap_or(12)
 }
 
+const BARRIERS: [Barriers; 3] = [
+    Barriers::Aligned,
+    Barriers::Unaligned,
+    Barriers::UnalignedAfter(Duration::from_millis(2)),
+];
+
 fn config(store: &CheckpointStore) -> JobConfig {
+    config_with(store, Barriers::Aligned)
+}
+
+fn config_with(store: &CheckpointStore, barriers: Barriers) -> JobConfig {
     let checkpoints = CheckpointConfig::new(store.clone())
         .with_interval(Duration::from_millis(3))
+        .with_barriers(barriers)
         .with_tolerable_failures(None);
     JobConfig::default()
         .with_checkpoints(checkpoints)
@@ -66,10 +77,12 @@ fn run_events(
             Generator::new(events, |n| (n % KEYS, n)).with_splits(3),
         )
         .parallelism(2)
+        .with_codec()
         .key_by(|(key, _)| *key)
         .process("count", move || Count::new(&trap))
         .parallelism(parallelism)
         .map(|(key, n)| (n, key))
+        .with_codec()
         // every number from 1 on comes once for each key that has so many
         .key_by(|(n, _)| *n)
         .process("regroup", move || Count::new(&second))
@@ -146,6 +159,44 @@ fn a_run_broken_off_goes_on_at_another_parallelism() {
         }
         assert_eq!(totals, expected(), "seed {seed}");
     }
+}
+
+/// Elements that the newest checkpoint of a store holds as under way, in bytes.
+fn under_way(store: &CheckpointStore) -> usize {
+    let manifest = store.latest().expect("memory does not fail").manifest;
+    let operators = manifest.map(|manifest| manifest.operators);
+    let subtasks = operators.into_iter().flatten().flat_map(|o| o.subtasks);
+    subtasks.flat_map(|s| s.in_flight).map(|i| i.0.len()).sum()
+}
+
+#[test]
+fn what_barriers_overtake_is_replayed_at_any_parallelism() {
+    let mut bytes = [0; 3];
+    for (barriers, bytes) in BARRIERS.into_iter().zip(&mut bytes) {
+        for seed in 0..seeds() {
+            let store = memory_store();
+            let mut totals = BTreeMap::new();
+            for (round, parallelism) in [2, 2, 3, 1, 4].into_iter().enumerate() {
+                let mut options =
+                    SimulationOptions::new(seed * 10 + round as u64).with_crash_every(700);
+                if round < 4 {
+                    options = options.with_stop_after(600);
+                }
+                let (part, _) = run(config_with(&store, barriers), parallelism, &options);
+                *bytes += under_way(&store);
+                for (n, seen) in part {
+                    let total = totals.entry(n).or_insert(0);
+                    *total = seen.max(*total);
+                }
+            }
+            assert_eq!(totals, expected(), "seed {seed}, {barriers:?}");
+        }
+    }
+    let [aligned, unaligned, after] = bytes;
+    assert!(
+        aligned == 0 && unaligned > 0 && after > 0,
+        "{aligned} {unaligned} {after}"
+    );
 }
 
 #[test]
@@ -230,7 +281,8 @@ fn nothing_that_goes_wrong_changes_the_state() {
                 options = options.with_stop_after(200 + (seed * 31) % 900);
             }
             let parallelism = 1 + ((seed + round) % 4) as usize;
-            let (part, report) = run_events(150, config(&store), parallelism, &options);
+            let config = config_with(&store, BARRIERS[(seed / 4 % 3) as usize]);
+            let (part, report) = run_events(150, config, parallelism, &options);
             crashes += report.crashes;
             rounds += 1;
             for (n, seen) in part {
