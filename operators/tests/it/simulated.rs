@@ -257,7 +257,7 @@ fn timers_fire_once_whatever_crashes() {
 /// as the seed has it. `SEEDS=10000` runs that many.
 #[test]
 fn nothing_that_goes_wrong_changes_the_state() {
-    let seeds = std::env::var("SEEDS").map_or(120, |n| n.parse().unwrap_or(120));
+    let seeds = std::env::var("SEEDS").map_or(60, |n| n.parse().unwrap_or(60));
     let (mut crashes, mut refused, mut rounds) = (0, 0, 0);
     for seed in 0..seeds {
         let blobs = Arc::new(FlakyBlobs::new(seed, 4 + seed % 37));
