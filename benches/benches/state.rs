@@ -4,12 +4,10 @@
 #![allow(missing_docs, reason = "criterion's macros generate public items")]
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use hashbrown::HashTable;
 use state_backend::{
-    Codec, MaxParallelism, PreparedKey, PumpBudget, PumpStatus, SnapshotKind, StateStore,
-    StoreOptions, ValueDef, ValueState,
+    Codec, PumpBudget, PumpStatus, SnapshotKind, StateStore, StoreOptions, ValueDef, ValueState,
 };
-use std::hash::{BuildHasher, Hasher};
+use std::collections::HashMap;
 
 const KEYS: usize = 1_000_000;
 /// Operations of one measured run.
@@ -38,11 +36,11 @@ fn mix(mut z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-fn key(index: u64) -> [u8; 16] {
-    let mut key = [0; 16];
-    key[..8].copy_from_slice(&mix(index).to_be_bytes());
-    key[8..].copy_from_slice(&index.to_be_bytes());
-    key
+/// 16 bytes, for both the same.
+type Key = (u64, u64);
+
+fn key(index: u64) -> Key {
+    (mix(index), index)
 }
 
 fn change(row: &mut Row) {
@@ -73,26 +71,15 @@ fn uses(zipf: bool) -> Vec<u32> {
         .collect()
 }
 
-fn hash(state: &foldhash::fast::FixedState, key: &[u8; 16]) -> u64 {
-    let mut hasher = state.build_hasher();
-    hasher.write(key);
-    hasher.finish()
-}
-
-fn filled() -> (StateStore, ValueState<Row>, Vec<PreparedKey>) {
+fn filled() -> (StateStore, ValueState<Row>) {
     let options = StoreOptions::new();
     let mut store = StateStore::open(options).expect("a store in memory");
     let state = store.value(&ROW).expect("a new state");
-    let keys: Vec<_> = (0..KEYS as u64)
-        .map(|index| {
-            let key = u128::from_be_bytes(key(index));
-            PreparedKey::new(&((key >> 64) as u64, key as u64), MaxParallelism::DEFAULT)
-        })
-        .collect();
-    for key in &keys {
-        state.set(&mut store.scope_of(key), [7; 100]).expect("room");
+    for index in 0..KEYS as u64 {
+        let mut scope = store.scope(&key(index));
+        state.set(&mut scope, [7; 100]).expect("room");
     }
-    (store, state, keys)
+    (store, state)
 }
 
 fn read_modify_write(c: &mut Criterion) {
@@ -103,33 +90,28 @@ fn read_modify_write(c: &mut Criterion) {
     for (name, zipf) in [("uniform", false), ("zipf", true)] {
         let uses = uses(zipf);
         group.bench_function(BenchmarkId::new("plain_hash_table", name), |b| {
-            let state = foldhash::fast::FixedState::with_seed(1);
-            let mut table: HashTable<([u8; 16], Row)> = HashTable::new();
-            let keys: Vec<_> = (0..KEYS as u64).map(key).collect();
-            for key in &keys {
-                table.insert_unique(hash(&state, key), (*key, [7; 100]), |row| {
-                    hash(&state, &row.0)
-                });
+            let mut table: HashMap<Key, Row, foldhash::fast::RandomState> = HashMap::default();
+            for index in 0..KEYS as u64 {
+                table.insert(key(index), [7; 100]);
             }
             b.iter(|| {
                 for &index in &uses {
-                    let key = &keys[index as usize];
-                    let found = table.find_mut(hash(&state, key), |row| row.0 == *key);
-                    change(&mut found.expect("filled").1);
+                    let found = table.get_mut(&key(u64::from(index)));
+                    change(found.expect("filled"));
                 }
             });
         });
         group.bench_function(BenchmarkId::new("memory", name), |b| {
-            let (mut store, state, keys) = filled();
+            let (mut store, state) = filled();
             b.iter(|| {
                 for &index in &uses {
-                    let mut scope = store.scope_of(&keys[index as usize]);
+                    let mut scope = store.scope(&key(u64::from(index)));
                     state.update(&mut scope, change).expect("in memory");
                 }
             });
         });
         group.bench_function(BenchmarkId::new("memory_during_snapshots", name), |b| {
-            let (mut store, state, keys) = filled();
+            let (mut store, state) = filled();
             let mut chunks = Vec::new();
             let mut id = 0;
             store
@@ -138,7 +120,7 @@ fn read_modify_write(c: &mut Criterion) {
             b.iter(|| {
                 for batch in uses.chunks(BATCH) {
                     for &index in batch {
-                        let mut scope = store.scope_of(&keys[index as usize]);
+                        let mut scope = store.scope(&key(u64::from(index)));
                         state.update(&mut scope, change).expect("in memory");
                     }
                     // As a runtime does it: one slice between two batches, and the next snapshot

@@ -28,7 +28,8 @@ pub struct DiskOptions {
     write_buffer_bytes: usize,
     write_buffer_count: usize,
     segment_bytes: usize,
-    sync: SyncPolicy,
+    /// None until it is set.
+    sync: Option<SyncPolicy>,
     compaction_threshold: f64,
     work: Work,
     fs: Arc<dyn Fs>,
@@ -52,7 +53,8 @@ pub enum Preset {
 ///
 /// This is for a backend that is used on its own and is itself the durable copy: take
 /// [`OnFlush`](Self::OnFlush) and flush. Under a [`StateStore`](crate::StateStore) the files only hold
-/// what does not fit into memory, from an empty start on: there it is always [`Never`](Self::Never).
+/// what does not fit into memory, from an empty start on: there it is [`Never`](Self::Never) unless set, and
+/// setting it has one use: what is written goes to the medium at a steady pace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum SyncPolicy {
     /// Each time a write buffer is written out. A power loss costs at most what was in memory.
@@ -94,7 +96,7 @@ impl DiskOptions {
             write_buffer_bytes: 4 * MIB,
             write_buffer_count: 3,
             segment_bytes: 64 * MIB,
-            sync: SyncPolicy::default(),
+            sync: None,
             compaction_threshold: 0.5,
             work: Work::default(),
             fs: Arc::new(OsFs),
@@ -161,7 +163,7 @@ impl DiskOptions {
     /// When bytes are forced onto the medium.
     #[must_use]
     pub fn with_sync(mut self, sync: SyncPolicy) -> Self {
-        self.sync = sync;
+        self.sync = Some(sync);
         self
     }
 
@@ -218,7 +220,23 @@ impl DiskOptions {
     /// See [`with_sync`](Self::with_sync).
     #[must_use]
     pub fn sync(&self) -> SyncPolicy {
-        self.sync
+        self.sync.unwrap_or_default()
+    }
+
+    /// The same with this policy if none was set.
+    pub(crate) fn with_sync_unless_set(&self, sync: SyncPolicy) -> Self {
+        let mut options = self.clone();
+        options.sync.get_or_insert(sync);
+        options
+    }
+
+    /// The same with a cache of at most a quarter of this much memory, and write buffers of an eighth.
+    pub(crate) fn within(&self, budget_bytes: u64) -> Self {
+        let budget = usize::try_from(budget_bytes).unwrap_or(usize::MAX);
+        let buffer = budget / 8 / self.write_buffer_count;
+        self.clone()
+            .with_cache_bytes(self.cache_bytes.min(budget / 4))
+            .with_write_buffer_bytes(self.write_buffer_bytes.min(buffer))
     }
 
     /// See [`with_compaction_threshold`](Self::with_compaction_threshold).

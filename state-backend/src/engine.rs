@@ -31,7 +31,14 @@ pub(crate) struct Engine {
     pub(crate) now: i64,
     /// Memory that the tables take.
     pub(crate) used: u64,
+    /// What the tables may take: the store's budget without what the backend holds.
     pub(crate) budget: u64,
+    /// The store's budget.
+    pub(crate) limit: u64,
+    /// Groups of all tables: what the budget is shared among.
+    pub(crate) table_groups: u64,
+    /// Rows evicted when the backend was last asked what it holds.
+    pub(crate) asked_at: u64,
     pub(crate) max_value: u64,
     /// Bytes that a table wanted to grow by and could not.
     pub(crate) room_wanted: u64,
@@ -43,6 +50,16 @@ pub(crate) struct Engine {
 impl Engine {
     pub(crate) fn add_used(&mut self, bytes: i64) {
         self.used = self.used.saturating_add_signed(bytes);
+    }
+
+    /// Takes what the backend holds out of the budget: its index, its caches, its buffers. A quarter is left
+    /// to the tables whatever it says.
+    pub(crate) fn measure_backend(&mut self) {
+        if !self.pinned {
+            let backend = self.backend.stats().memory_bytes;
+            self.budget = self.limit.saturating_sub(backend).max(self.limit / 4);
+            self.asked_at = self.evicted;
+        }
     }
 
     /// Group at a position of the store's range.

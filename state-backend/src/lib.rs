@@ -239,6 +239,7 @@ pub mod operator_state;
 mod options;
 #[cfg(feature = "redb")]
 pub mod redb;
+mod row_key;
 mod scope;
 mod shape;
 #[cfg(any(feature = "fs", feature = "redb"))]
@@ -263,8 +264,8 @@ pub use handle::{
     ValueState,
 };
 pub use key::{
-    KeyLike, PreparedKey, StateKey, java_bytes_hash, java_double_hash, java_float_hash,
-    java_long_hash, java_string_hash, split_row_key,
+    KeyLike, StateKey, java_bytes_hash, java_double_hash, java_float_hash, java_long_hash,
+    java_string_hash, split_row_key,
 };
 pub use key_group::{KeyGroup, KeyGroupRange, MaxParallelism, key_group_of, murmur, subtask_of};
 pub use key_words::{KeyBytes, KeyWords};
@@ -273,6 +274,7 @@ pub use memory::MemoryBackend;
 pub use options::{
     BackendConfig, DEFAULT_MAX_VALUE_BYTES, DEFAULT_MEMORY_BUDGET_BYTES, StoreOptions,
 };
+pub use row_key::PreparedKey;
 pub use scope::KeyScope;
 pub use shape::Shape;
 pub use snapshot::{PumpBudget, PumpStatus, SnapshotKind};

@@ -70,10 +70,30 @@ impl BackendConfig {
         config
     }
 
+    /// The same with caches and write buffers that a store of this much memory has place for: at most a
+    /// quarter and an eighth of it.
+    #[must_use]
+    #[cfg_attr(
+        not(any(feature = "fs", feature = "redb")),
+        expect(unused_variables, reason = "memory has neither")
+    )]
+    pub fn within(&self, budget_bytes: u64) -> Self {
+        let mut config = self.clone();
+        match &mut config {
+            Self::Memory => {}
+            #[cfg(feature = "fs")]
+            Self::Fs { options, .. } => *options = options.within(budget_bytes),
+            #[cfg(feature = "redb")]
+            Self::Redb { options, .. } => *options = options.within(budget_bytes),
+        }
+        config
+    }
+
     /// Opens the backend, empty: what files an earlier one of this range left are deleted unread.
     ///
-    /// So nothing in its files is worth a sync, whatever their options say: they are opened with
-    /// [`SyncPolicy::Never`](crate::disk::SyncPolicy::Never). A start makes no `fsync` (a dozen for a
+    /// So nothing in its files is worth a sync: unless
+    /// [`with_sync`](crate::disk::DiskOptions::with_sync) asked for one, they are opened with
+    /// [`SyncPolicy::Never`](crate::disk::SyncPolicy::Never). A start makes no `fsync` then (a dozen for a
     /// new B-tree otherwise), nor does an eviction.
     ///
     /// # Errors
@@ -86,13 +106,13 @@ impl BackendConfig {
             #[cfg(feature = "fs")]
             Self::Fs { dir, options } => {
                 let dir = dir.join(format!("fs-{}-{}", range.start().get(), range.end().get()));
-                let options = &options.clone().with_sync(SyncPolicy::Never);
+                let options = &options.with_sync_unless_set(SyncPolicy::Never);
                 crate::fs::FsBackend::remove(&dir, options)?;
                 Ok(Box::new(crate::fs::FsBackend::open(&dir, options)?))
             }
             #[cfg(feature = "redb")]
             Self::Redb { dir, options } => {
-                let options = &options.clone().with_sync(SyncPolicy::Never);
+                let options = &options.with_sync_unless_set(SyncPolicy::Never);
                 crate::redb::RedbBackend::remove(dir, range, options)?;
                 Ok(Box::new(crate::redb::RedbBackend::open(
                     dir, range, options,
@@ -159,8 +179,10 @@ impl StoreOptions {
         self
     }
 
-    /// Limits the memory of all tables together. Over a backend on disk, what does not fit is
-    /// evicted to it (256 MiB unless set); the memory backend answers with
+    /// Limits the memory of the store: of the tables, free places included, and of the backend's index, cache
+    /// and write buffers, which are made smaller to fit. Over a backend on disk, what does not fit is evicted to
+    /// it (256 MiB unless set). The log keeps the keys of all its rows in memory: where they take more than three
+    /// quarters of the budget, the tables stay at a quarter and the budget is exceeded. The memory backend answers with
     /// [`Error::BudgetExceeded`](crate::Error::BudgetExceeded) (no limit unless set).
     #[must_use]
     pub fn with_memory_budget_bytes(mut self, bytes: u64) -> Self {

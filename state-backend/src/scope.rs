@@ -3,7 +3,8 @@
 use crate::{
     Error, KeyBytes, KeyGroup, KeyLike, KeyWords, Result, StateKey, StateStore,
     engine::Engine,
-    key::{IN_NAMESPACE, RowKey, hash_row, hash_words},
+    key::IN_NAMESPACE,
+    row_key::{RowKey, hash_row, hash_words},
     table::{Addr, Table},
 };
 use std::any::Any;

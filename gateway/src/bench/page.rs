@@ -249,6 +249,10 @@ pub(crate) fn rows(report: &Report) -> Vec<(&'static str, Vec<String>)> {
             each(&|b| b.memory_bytes.map(|n| megabytes(n as f64))),
         ),
         (
+            "rows in memory",
+            each(&|b| b.in_memory.map(|share| format!("{:.0} %", 100.0 * share))),
+        ),
+        (
             "resident memory, peak",
             each(&|b| b.peak_memory_bytes.map(|n| megabytes(n as f64))),
         ),

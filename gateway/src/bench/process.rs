@@ -11,6 +11,16 @@ pub(crate) fn memory() -> Option<(u64, u64)> {
     Some((field("VmRSS:")?, field("VmHWM:")?))
 }
 
+/// Memory that programs can have without the machine swapping, in bytes; `None` where there is no `/proc`.
+pub(crate) fn available_memory() -> Option<u64> {
+    let info = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = info
+        .lines()
+        .find(|line| line.starts_with("MemAvailable:"))?;
+    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kib << 10)
+}
+
 /// Processor and cores, to go beside the figures.
 pub(crate) fn machine() -> String {
     let model = std::fs::read_to_string("/proc/cpuinfo")

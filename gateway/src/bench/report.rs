@@ -33,6 +33,8 @@ pub(crate) struct BackendReport {
     /// Above that of the process before the store was opened.
     pub(crate) memory_bytes: Option<u64>,
     pub(crate) peak_memory_bytes: Option<u64>,
+    /// Share of the rows that lie decoded in memory at the end; the others were evicted to the backend.
+    pub(crate) in_memory: Option<f64>,
     pub(crate) disk_bytes: u64,
     /// Bytes the backend wrote for one that it was given.
     pub(crate) write_amplification: Option<f64>,

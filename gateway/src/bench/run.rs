@@ -122,7 +122,12 @@ fn run_as<P: Payload>(
     let (mix_per_s, timeline) = passes.mix(checkpoints.as_mut(), &mut taken)?;
     let latency = passes.latencies(checkpoints.as_mut())?;
     let after = process::memory();
-    let stats = subject.stats().backend;
+    let stats = subject.stats();
+    let rows = config.keys + u64::from(SCANNED) * maps;
+    let in_memory = subject
+        .store()
+        .map(|_| (stats.resident_rows as f64 / rows as f64).min(1.0));
+    let stats = stats.backend;
     drop(subject);
     let mut restore_s = None;
     if let Some((checkpoints, _)) = &mut checkpoints
@@ -151,6 +156,7 @@ fn run_as<P: Payload>(
         restore_s,
         memory_bytes: before.zip(after).map(|(b, a)| a.0.saturating_sub(b.0)),
         peak_memory_bytes: before.zip(after).map(|(b, a)| a.1.saturating_sub(b.0)),
+        in_memory,
         disk_bytes: stats.disk_bytes,
         write_amplification: (stats.written_bytes > 0 && stats.accepted_bytes > 0)
             .then(|| stats.written_bytes as f64 / stats.accepted_bytes as f64),

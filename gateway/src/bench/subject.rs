@@ -194,30 +194,16 @@ impl<P: Payload> Subject for Stored<P> {
     }
 }
 
-/// Options for one store within `budget` bytes: over redb a quarter is its cache and an eighth its
-/// write buffers, over the log a sixteenth its tail; the rest is for decoded values.
+/// Options for one store within `budget` bytes, tables and backend together: over redb a quarter is its cache.
 pub(crate) fn store_options(backend: BackendName, dir: &Path, budget: u64) -> Option<StoreOptions> {
-    let share = |part: u64| (budget / part) as usize;
-    let options = StoreOptions::default();
-    Some(match backend {
+    let dir = dir.to_owned();
+    let options = DiskOptions::default().with_cache_bytes((budget / 4) as usize);
+    let config = match backend {
         BackendName::HashTable => return None,
-        BackendName::Memory => options,
-        BackendName::Fs => options
-            .with_backend(BackendConfig::Fs {
-                dir: dir.to_owned(),
-                options: DiskOptions::default()
-                    .with_write_buffer_bytes(share(64).min(4 << 20))
-                    .with_write_buffer_count(4),
-            })
-            .with_memory_budget_bytes(budget - budget / 16),
-        BackendName::Redb => options
-            .with_backend(BackendConfig::Redb {
-                dir: dir.to_owned(),
-                options: DiskOptions::default()
-                    .with_cache_bytes(share(4))
-                    .with_write_buffer_bytes(share(32))
-                    .with_write_buffer_count(4),
-            })
-            .with_memory_budget_bytes(budget - budget / 4 - budget / 8),
-    })
+        BackendName::Memory => return Some(StoreOptions::default()),
+        BackendName::Fs => BackendConfig::Fs { dir, options },
+        BackendName::Redb => BackendConfig::Redb { dir, options },
+    };
+    let options = StoreOptions::default().with_backend(config);
+    Some(options.with_memory_budget_bytes(budget))
 }

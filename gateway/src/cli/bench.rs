@@ -4,7 +4,7 @@ use super::{CliError, CliResult, output};
 use crate::bench::{
     config::{BackendName, Config, Distribution, Mix, parse_bytes, parse_count},
     page, process,
-    report::{BackendReport, Report},
+    report::{BackendReport, Report, megabytes},
     run::{self, Progress},
 };
 use clap::{Subcommand, ValueEnum};
@@ -62,7 +62,7 @@ struct Backends {
         default_value = "read=50,update=50,scan=0"
     )]
     mix: Mix,
-    /// Memory for a store: decoded values, caches, write buffers.
+    /// Memory for a store on disk: decoded values, index, caches, write buffers. Memory takes what it needs.
     #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = parse_bytes)]
     budget: u64,
     /// Time between two checkpoints in the mix; 0s for none.
@@ -157,6 +157,17 @@ fn config(args: &Backends) -> Result<Config, CliError> {
     }
     if args.budget < 16 << 20 {
         return usage("--budget: at least 16 MiB");
+    }
+    // The hash table is always measured, and holds everything, in tables that may be half empty.
+    let needed = args.keys.saturating_mul(2 * (args.value_size + 64));
+    if let Some(available) = process::available_memory()
+        && needed > available
+    {
+        return usage(&format!(
+            "--keys and --value-size: the hash table may take {}, and {} are free",
+            megabytes(needed as f64),
+            megabytes(available as f64)
+        ));
     }
     let mut backends = vec![BackendName::HashTable];
     for backend in &args.backends {

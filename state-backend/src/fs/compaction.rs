@@ -3,9 +3,9 @@
 use std::thread::JoinHandle;
 
 use super::FsBackend;
+use super::files::SyncWork;
 use super::index::Location;
 use super::log::{Frame, HEADER_LEN, Kind, Position};
-use super::segments::SyncWork;
 use crate::disk::Work;
 use crate::{Error, Maintenance, Result, StateId};
 

@@ -11,6 +11,7 @@
 //! for by the writers, never in one long pause.
 
 mod compaction;
+mod files;
 mod index;
 mod log;
 mod recovery;
@@ -99,7 +100,7 @@ impl FsBackend {
     pub fn remove(dir: impl AsRef<Path>, options: &DiskOptions) -> Result<()> {
         let dir = dir.as_ref();
         let _lock = crate::disk::take_dir(dir, "LOCK", options)?;
-        segments::remove_all(dir, options)
+        files::remove_all(dir, options)
     }
 
     /// After a failed sync nothing is known about what is on the medium: go no further.

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::files::{number_of, remove_file};
 use super::index::{Index, Location};
 use super::log::{Frame, HEADER_LEN, Header, Kind, Position, scan_segment};
-use super::segments::{Segment, Segments, number_of, remove_file};
+use super::segments::{Segment, Segments};
 use crate::disk::DiskOptions;
 use crate::io::{Fs, FsFile, OpenMode};
 use crate::{Error, Result, StateId};

@@ -1,7 +1,7 @@
 //! Map state: every entry is a row of its own, read, written, evicted and checkpointed by itself.
 
 use super::{KeyedState, handle, sealed::Sealed};
-use crate::{KeyLike, KeyScope, Result, StateKey, key::RowKey};
+use crate::{KeyLike, KeyScope, Result, StateKey, row_key::RowKey};
 use std::{borrow::Borrow, marker::PhantomData};
 
 /// Handle of a map state. See [`MapDef`](crate::MapDef).

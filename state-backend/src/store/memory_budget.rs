@@ -32,6 +32,7 @@ fn make_room(
     engine: &mut Engine,
     hand: &mut (usize, usize),
 ) -> Result<()> {
+    engine.measure_backend();
     let groups = engine.range.len();
     let room = std::mem::take(&mut engine.room_wanted).max(engine.budget / SLACK);
     let goal = engine.budget.saturating_sub(room);

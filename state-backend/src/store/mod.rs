@@ -10,9 +10,10 @@ use crate::{
     KeyedStateBackend, MaxParallelism, PreparedKey, Result, StateCatalog, StateKey, StoreOptions,
     catalog::StateEntry,
     engine::Engine,
-    key::{NO_NAMESPACE, hash_words},
+    key::NO_NAMESPACE,
     key_group_of,
     options::{DEFAULT_MAX_VALUE_BYTES, DEFAULT_MEMORY_BUDGET_BYTES},
+    row_key::hash_words,
     table::{Table, any::AnyTable, rows::RowFormat, sweep::SweepCursor},
 };
 use std::{
@@ -66,9 +67,9 @@ struct Sweep {
 /// Sizes and counters of a store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoreStats {
-    /// Memory that the tables take, as the budget counts it.
+    /// Memory that the tables take, free places included.
     pub memory_bytes: u64,
-    /// Most that they may take.
+    /// Most that they may take now: the budget without what the backend holds.
     pub memory_budget_bytes: u64,
     /// Live rows in the tables.
     pub resident_rows: u64,
@@ -90,8 +91,9 @@ impl StateStore {
     /// Options that contradict each other; the backend cannot be opened.
     pub fn open(options: StoreOptions) -> Result<Self> {
         check_range(&options)?;
-        let backend = options.backend.open_empty(options.range)?;
         let pinned = options.backend.is_memory();
+        let config = options.backend.within(budget_of(&options, pinned));
+        let backend = config.open_empty(options.range)?;
         Ok(Self::over(backend, &options, pinned))
     }
 
@@ -111,12 +113,13 @@ impl StateStore {
 
     /// A store over a backend that is empty.
     fn over(backend: Box<dyn KeyedStateBackend>, options: &StoreOptions, pinned: bool) -> Self {
-        let (budget, max_value) = if pinned {
-            (u64::MAX, DEFAULT_MAX_VALUE_BYTES)
+        let max_value = if pinned {
+            DEFAULT_MAX_VALUE_BYTES
         } else {
-            (DEFAULT_MEMORY_BUDGET_BYTES, u64::MAX)
+            u64::MAX
         };
-        Self {
+        let budget = budget_of(options, pinned);
+        let mut store = Self {
             tables: Vec::new(),
             engine: Engine {
                 backend,
@@ -129,7 +132,10 @@ impl StateStore {
                 running: 0,
                 now: 0,
                 used: 0,
-                budget: options.memory_budget_bytes.unwrap_or(budget),
+                budget,
+                limit: budget,
+                table_groups: 0,
+                asked_at: 0,
                 max_value: options.max_value_bytes.unwrap_or(max_value),
                 room_wanted: 0,
                 crowded_at: 0,
@@ -145,7 +151,9 @@ impl StateStore {
             key_type: None,
             hand: (0, 0),
             sweep: Sweep::default(),
-        }
+        };
+        store.engine.measure_backend();
+        store
     }
 
     /// The state of one key: what a handle reads and writes.
@@ -314,6 +322,15 @@ impl StateStore {
             backend: self.engine.backend.stats(),
         }
     }
+}
+
+fn budget_of(options: &StoreOptions, pinned: bool) -> u64 {
+    let default = if pinned {
+        u64::MAX
+    } else {
+        DEFAULT_MEMORY_BUDGET_BYTES
+    };
+    options.memory_budget_bytes.unwrap_or(default)
 }
 
 /// About the second-level cache of one core.

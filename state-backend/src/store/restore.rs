@@ -54,7 +54,9 @@ impl StateStore {
                 .incoming
                 .get(state_name)
                 .ok_or_else(|| Error::UnknownState(state_name.to_owned()))?;
-            return self.tables[slot].restore(&mut self.engine, chunk, format);
+            self.tables[slot].restore(&mut self.engine, chunk, format)?;
+            self.engine.measure_backend();
+            return Ok(());
         }
         let entry = self
             .dormant
@@ -78,6 +80,8 @@ impl StateStore {
                 }
             })
             .collect();
-        self.engine.backend.load(&changes)
+        self.engine.backend.load(&changes)?;
+        self.engine.measure_backend();
+        Ok(())
     }
 }

@@ -58,6 +58,9 @@ impl StateStore {
     /// next call, so that a failed one should be [abandoned](Self::abandon).
     pub fn pump(&mut self, budget: PumpBudget, out: &mut Vec<DeltaChunk>) -> Result<PumpStatus> {
         let mut work = Work::new(budget);
+        if self.engine.asked_at != self.engine.evicted {
+            self.engine.measure_backend();
+        }
         self.hold_budget()?;
         if let Some(index) = self.engine.snapshots.iter().position(|s| s.running) {
             let result = self.capture(index, &mut work);

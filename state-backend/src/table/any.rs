@@ -2,7 +2,7 @@
 
 use super::{Table, rows::RowFormat, sweep::SweepCursor};
 use crate::{
-    Change, DeltaChunk, Result, Shape, StateId, StateKind, Ttl, engine::Engine, key::hash_row,
+    Change, DeltaChunk, Result, Shape, StateId, StateKind, Ttl, engine::Engine, row_key::hash_row,
     snapshot::Work,
 };
 use std::{any::Any, fmt::Debug};

@@ -8,7 +8,7 @@ use super::{Table, entry::Ghost, rows::Unexpired};
 use crate::{
     Error, Result,
     engine::Engine,
-    key::hash_row,
+    row_key::hash_row,
     snapshot::{Cursor, Phase, Work},
 };
 use std::ops::ControlFlow;

@@ -1,6 +1,6 @@
 //! What a table holds for one row.
 
-use crate::key::RowKey;
+use crate::row_key::RowKey;
 
 /// One row, decoded. In this order, so that an access that hits touches one place: key, marks, value.
 #[derive(Debug)]

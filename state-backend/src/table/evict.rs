@@ -23,9 +23,9 @@ struct Victim {
 }
 
 impl<P: Send + 'static> Table<P> {
-    /// Evicts a good part of a group that cannot grow.
+    /// Evicts some of a group that cannot grow: few enough that most of its places stay in use.
     pub(super) fn evict_from_group(&mut self, engine: &mut Engine, at: usize) -> Result<()> {
-        let want = (self.groups[at].rows.len() / 4).clamp(1, BATCH_ROWS);
+        let want = (self.groups[at].rows.len() / 32).clamp(1, BATCH_ROWS);
         self.evict(engine, at, want)?;
         let rows = &self.groups[at].rows;
         if rows.len() == rows.capacity() && !rows.is_empty() {

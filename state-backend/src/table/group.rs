@@ -4,7 +4,7 @@ use super::{
     Addr,
     entry::{Entry, Ghost},
 };
-use crate::{KeyWords, key::RowKey};
+use crate::{KeyWords, row_key::RowKey};
 use hashbrown::HashTable;
 use std::collections::BTreeSet;
 

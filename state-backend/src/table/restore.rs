@@ -8,7 +8,7 @@ use super::{
 use crate::{
     Change, Result,
     engine::Engine,
-    key::{RowKey, hash_row},
+    row_key::{RowKey, hash_row},
 };
 use std::ops::ControlFlow;
 

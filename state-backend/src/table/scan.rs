@@ -4,7 +4,7 @@ use super::{Addr, Table, group::Group};
 use crate::{
     Result,
     engine::Engine,
-    key::{RowKey, hash_row},
+    row_key::{RowKey, hash_row},
 };
 use std::ops::{Bound, ControlFlow};
 

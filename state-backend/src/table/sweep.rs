@@ -1,7 +1,9 @@
 //! Removing expired state that nobody reads: in the background, and a few entries with each access.
 
 use super::{Table, entry::Ghost, rows::Unexpired};
-use crate::{Change, Error, Result, engine::Engine, key::RowKey, key::hash_row, snapshot::Work};
+use crate::{
+    Change, Error, Result, engine::Engine, row_key::RowKey, row_key::hash_row, snapshot::Work,
+};
 use std::ops::ControlFlow;
 
 /// How far a sweep has come in a table.
