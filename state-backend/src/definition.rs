@@ -84,7 +84,7 @@ impl<V> ValueDef<V> {
     settings!(V);
 }
 
-/// A list for each key and namespace.
+/// A list for each key and namespace. What it costs: [`ListState`](crate::ListState).
 #[derive(Clone, Debug)]
 pub struct ListDef<T> {
     pub(crate) name: Cow<'static, str>,
