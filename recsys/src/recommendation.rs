@@ -32,6 +32,19 @@ pub enum Source {
 }
 
 impl Source {
+    /// All of them, in their order.
+    pub(crate) const ALL: [Self; 9] = [
+        Self::ItemCf,
+        Self::UserKnn,
+        Self::SessionKnn,
+        Self::Popular,
+        Self::Trending,
+        Self::Recent,
+        Self::Again,
+        Self::Category,
+        Self::Exploration,
+    ];
+
     /// The name in JSON, options and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -64,10 +64,14 @@ pub struct StateRecords<'a, 'k> {
     scope: &'a mut KeyScope<'k>,
 }
 
+// Look-ups are not inlined: a call costs little beside them, and their many copies cost minutes to
+// compile.
 impl Records for StateRecords<'_, '_> {
+    #[inline(never)]
     fn user_slot(&mut self, id: &str) -> Result<Option<u32>> {
         Ok(self.states.user_ids.get(self.scope, id)?.copied())
     }
+    #[inline(never)]
     fn bind_user(&mut self, id: &str, slot: Option<u32>) -> Result<()> {
         match slot {
             Some(slot) => self.states.user_ids.put(self.scope, id, slot)?,
@@ -75,9 +79,11 @@ impl Records for StateRecords<'_, '_> {
         }
         Ok(())
     }
+    #[inline(never)]
     fn item_slot(&mut self, id: &str) -> Result<Option<u32>> {
         Ok(self.states.item_ids.get(self.scope, id)?.copied())
     }
+    #[inline(never)]
     fn bind_item(&mut self, id: &str, slot: Option<u32>) -> Result<()> {
         match slot {
             Some(slot) => self.states.item_ids.put(self.scope, id, slot)?,
@@ -85,6 +91,7 @@ impl Records for StateRecords<'_, '_> {
         }
         Ok(())
     }
+    #[inline(never)]
     fn user(&mut self, slot: u32) -> Result<Option<&UserRecord>> {
         Ok(self.states.users.get(self.scope, &slot)?)
     }
@@ -92,6 +99,7 @@ impl Records for StateRecords<'_, '_> {
         let users = &self.states.users;
         Ok(users.update_or_insert_with(self.scope, &slot, UserRecord::default, f)?)
     }
+    #[inline(never)]
     fn item(&mut self, slot: u32) -> Result<Option<&ItemRecord>> {
         Ok(self.states.items.get(self.scope, &slot)?)
     }
@@ -99,6 +107,7 @@ impl Records for StateRecords<'_, '_> {
         let items = &self.states.items;
         Ok(items.update_or_insert_with(self.scope, &slot, ItemRecord::default, f)?)
     }
+    #[inline(never)]
     fn row(&mut self, slot: u32) -> Result<Option<&Row>> {
         Ok(self.states.rows.get(self.scope, &slot)?)
     }
@@ -106,6 +115,7 @@ impl Records for StateRecords<'_, '_> {
         let rows = &self.states.rows;
         Ok(rows.update_or_insert_with(self.scope, &slot, Row::default, f)?)
     }
+    #[inline(never)]
     fn global(&mut self) -> Result<Option<&Global>> {
         Ok(self.states.global.get(self.scope)?)
     }
@@ -113,9 +123,11 @@ impl Records for StateRecords<'_, '_> {
         let global = &self.states.global;
         Ok(global.update_or_insert_with(self.scope, Global::default, f)?)
     }
+    #[inline(never)]
     fn catalogue_item(&mut self, id: &str) -> Result<Option<&CatalogueItem>> {
         Ok(self.states.catalogue.get(self.scope, id)?)
     }
+    #[inline(never)]
     fn put_catalogue_item(&mut self, id: &str, item: Option<CatalogueItem>) -> Result<()> {
         match item {
             Some(item) => self.states.catalogue.put(self.scope, id, item)?,
@@ -123,6 +135,7 @@ impl Records for StateRecords<'_, '_> {
         }
         Ok(())
     }
+    #[inline(never)]
     fn settings(&mut self) -> Result<Option<&Settings>> {
         Ok(self.states.settings.get(self.scope)?)
     }

@@ -5,6 +5,7 @@
 use std::f32::consts::LN_2;
 
 use crate::model::channel::{CHANNELS, Channel};
+use crate::model::handle::Handle;
 use crate::model::math::{exp, ln};
 use crate::model::records::{BOARD_ALL_TIME, BOARDS, HALF_LIVES_MS, ItemRecord, Touch};
 
@@ -75,32 +76,85 @@ pub(crate) fn describe_rank(
     row[at + 2] = 1.0 / (1.0 + rank as f32 / 10.0);
 }
 
-pub(crate) fn describe_item(
-    row: &mut [f32; FEATURES],
-    item: &ItemRecord,
+/// What is needed of an item for its features: a pure function of its record.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Traits {
+    pub(crate) handle: Handle,
+    last_ms: i64,
+    first_ms: i64,
+    popularity: [f64; HALF_LIVES_MS.len()],
+    ln_events: f32,
+    users: f32,
+    wanted: f32,
+}
+
+impl Traits {
+    /// Of the item in a slot; `None` where there is none.
+    pub(crate) fn of(slot: u32, item: &ItemRecord) -> Option<Self> {
+        (!item.id.is_empty()).then(|| Self {
+            handle: Handle::new(slot, item.generation),
+            last_ms: item.last_ms,
+            first_ms: item.first_ms,
+            popularity: item.popularity,
+            ln_events: ln(item.events as f32 + 1.0),
+            users: item.users as f32,
+            wanted: item.wanted as f32,
+        })
+    }
+}
+
+/// What the features of all items are measured by, at one instant.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Scales {
     now_ms: i64,
-    best: &[f64; BOARDS],
+    /// For each half-life: the key of a count of 1/8, and one over the log2 of the largest count,
+    /// counted from there.
+    popularity: [(f64, f64); HALF_LIVES_MS.len()],
+    events: f32,
     wanted_share: f32,
-) {
-    for (n, (key, half_life)) in item.popularity.iter().zip(HALF_LIVES_MS).enumerate() {
+}
+
+/// One over the time constants of an item's ages: three since its last event, two since its first.
+const AGES: [f32; 5] = [
+    1.0 / 3.6e6,
+    1.0 / 8.64e7,
+    1.0 / 2.592e9,
+    1.0 / 8.64e7,
+    1.0 / 2.592e9,
+];
+
+impl Scales {
+    /// `best` are the largest keys of the boards.
+    pub(crate) fn new(now_ms: i64, best: &[f64; BOARDS], wanted_share: f32) -> Self {
+        let mut popularity = [(0.0, 1.0); HALF_LIVES_MS.len()];
+        for (n, (scale, half_life)) in popularity.iter_mut().zip(HALF_LIVES_MS).enumerate() {
+            let base = now_ms as f64 / half_life - 3.0;
+            *scale = (base, (best[n] - base).max(1.0).recip());
+        }
+        Self {
+            now_ms,
+            popularity,
+            events: ln(best[BOARD_ALL_TIME] as f32 + 1.0).max(LN_2).recip(),
+            wanted_share,
+        }
+    }
+}
+
+pub(crate) fn describe_item(row: &mut [f32; FEATURES], item: &Traits, by: &Scales) {
+    for (n, (key, (base, per))) in item.popularity.iter().zip(&by.popularity).enumerate() {
         // log2 of the decayed count, from 1/8 up, over that of the most popular item.
-        let base = now_ms as f64 / half_life - 3.0;
-        let most = (best[n] - base).max(1.0);
-        row[F_POPULARITY + n] = ((key - base).max(0.0) / most) as f32;
+        row[F_POPULARITY + n] = ((key - base).max(0.0) * per) as f32;
     }
-    let most = ln(best[BOARD_ALL_TIME] as f32 + 1.0).max(LN_2);
-    row[F_AGE - 1] = ln(item.events as f32 + 1.0) / most;
-    let age = now_ms.saturating_sub(item.last_ms).max(0) as f32;
-    for (n, tau_ms) in [3.6e6_f32, 8.64e7, 2.592e9].into_iter().enumerate() {
-        row[F_AGE + n] = exp(-age / tau_ms);
-    }
-    let age = now_ms.saturating_sub(item.first_ms).max(0) as f32;
-    for (n, tau_ms) in [8.64e7_f32, 2.592e9].into_iter().enumerate() {
-        row[F_AGE + 3 + n] = exp(-age / tau_ms);
+    row[F_AGE - 1] = item.ln_events * by.events;
+    let last = by.now_ms.saturating_sub(item.last_ms).max(0) as f32;
+    let first = by.now_ms.saturating_sub(item.first_ms).max(0) as f32;
+    let ages = [last, last, last, first, first];
+    for (n, (age, per)) in ages.into_iter().zip(AGES).enumerate() {
+        row[F_AGE + n] = exp(-age * per);
     }
     // The share of its users for whom it was wanted, drawn towards the share of all.
-    let wanted = (item.wanted as f32 + 5.0 * wanted_share) / (item.users as f32 + 5.0);
-    row[F_WANTED] = ln(wanted / wanted_share);
+    let wanted = (item.wanted + 5.0 * by.wanted_share) / (item.users + 5.0);
+    row[F_WANTED] = ln(wanted / by.wanted_share);
 }
 
 /// The item is the user's own, `rank`th from the latest.

@@ -1,6 +1,8 @@
 use crate::error::Result;
 use crate::model::channel::{CHANNELS, Channel};
-use crate::model::features::{FEATURES, describe_item, describe_own, describe_rank};
+use crate::model::features::{
+    FEATURES, Scales, Traits, describe_item, describe_own, describe_rank,
+};
 use crate::model::handle::Handle;
 use crate::model::math::exp;
 use crate::model::options::{
@@ -8,25 +10,15 @@ use crate::model::options::{
     KNN_USER_DECAY, QUERY_FAR, QUERY_ITEMS, QUERY_NEAR,
 };
 use crate::model::records::{BOARD_ALL_TIME, BOARDS, Records, Touch};
-use crate::model::scratch::{Marks, Sums, Top};
-
-/// What is needed of an item for each of thousands of sums: kept by slot, a pure function of the
-/// item's record, filled when first asked for.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Facts {
-    pub(crate) handle: Handle,
-    /// `mass^-0.5`: how much popular items are held back, on both sides of a pair.
-    pub(crate) inverse_root: f32,
-    /// `(1 + users)^-0.5`.
-    idf: f32,
-}
+use crate::model::scratch::{Marks, Neighbour, Neighbours, Top};
+use crate::model::sums::{Facts, Factor, Sums};
 
 #[derive(Clone, Copy, Debug, Default)]
 enum Known {
     #[default]
     NotAsked,
     Free,
-    Live(Facts),
+    Live(Traits),
 }
 
 #[derive(Clone, Debug)]
@@ -42,54 +34,37 @@ impl Candidate {
     }
 }
 
-/// Somebody who has an item in common with the query.
-#[derive(Clone, Copy, Debug)]
-struct Neighbour {
-    who: u32,
-    /// The item in common that is most recent in the query.
-    shared: Handle,
-    people: f32,
-    session: f32,
-}
-
-const NOBODY: Neighbour = Neighbour {
-    who: 0,
-    shared: Handle::new(0, 0),
-    people: 0.0,
-    session: 0.0,
-};
-
-/// Finds the candidates of a query and their features. All fields are working memory.
+/// Finds the candidates of a query and their features. All fields are working memory, and what is
+/// derived of items' records: kept by slot, filled when first asked for.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Gather {
-    facts: Vec<Known>,
+    known: Vec<Known>,
     /// Most recent first.
     pub(crate) history: Vec<Touch>,
     excluded: Marks,
-    excluded_items: Vec<Handle>,
     own: Marks,
     sums: Sums,
-    people: Sums,
+    people: Neighbours,
+    neighbours: Vec<Neighbour>,
     list: Vec<(f32, Handle)>,
     first: Top,
     second: Top,
-    neighbours: Vec<Neighbour>,
     /// How much a neighbour's item counts, by its distance to the match.
     nearness: Vec<f32>,
     boards: [Vec<(f64, Handle)>; BOARDS],
-    board_max: [f64; BOARDS],
+    scales: Scales,
     index: Marks,
     pub(crate) candidates: Vec<Candidate>,
     pub(crate) features: Vec<[f32; FEATURES]>,
     pub(crate) now_ms: i64,
-    wanted_share: f32,
 }
 
 impl Gather {
     /// Forgets what was derived of an item; its record has changed.
     pub(crate) fn changed(&mut self, slot: u32) {
-        if let Some(facts) = self.facts.get_mut(slot as usize) {
-            *facts = Known::NotAsked;
+        self.sums.changed(slot);
+        if let Some(known) = self.known.get_mut(slot as usize) {
+            *known = Known::NotAsked;
         }
     }
 
@@ -100,32 +75,20 @@ impl Gather {
         records: &mut R,
         slot: u32,
     ) -> Result<Option<Facts>> {
-        match self.facts.get(slot as usize) {
-            Some(Known::Live(facts)) => Ok(Some(*facts)),
-            Some(Known::Free) => Ok(None),
-            Some(Known::NotAsked) | None => self.ask_facts(records, slot),
-        }
+        self.sums.facts(records, slot)
     }
 
     #[cold]
-    fn ask_facts<R: Records>(&mut self, records: &mut R, slot: u32) -> Result<Option<Facts>> {
+    #[inline(never)]
+    fn ask<R: Records>(&mut self, records: &mut R, slot: u32) -> Result<Option<Traits>> {
         let at = slot as usize;
-        if at >= self.facts.len() {
-            self.facts.resize(at + 1, Known::NotAsked);
+        if at >= self.known.len() {
+            self.known.resize(at + 1, Known::NotAsked);
         }
-        let facts = records
-            .item(slot)?
-            .filter(|item| !item.id.is_empty())
-            .map(|item| {
-                let root = item.mass.max(1.0).sqrt();
-                Facts {
-                    handle: Handle::new(slot, item.generation),
-                    inverse_root: root.recip(),
-                    idf: (1.0 + item.users as f32).sqrt().recip(),
-                }
-            });
-        self.facts[at] = facts.map_or(Known::Free, Known::Live);
-        Ok(facts)
+        let item = records.item(slot)?;
+        let traits = item.and_then(|item| Traits::of(slot, item));
+        self.known[at] = traits.map_or(Known::Free, Known::Live);
+        Ok(traits)
     }
 
     /// Fills `candidates` and `features` for the history in `self.history`.
@@ -166,14 +129,12 @@ impl Gather {
     /// Leaves an item out of the candidates.
     pub(crate) fn exclude(&mut self, item: Handle) {
         self.excluded.set(item.slot(), item.bits());
-        self.excluded_items.push(item);
     }
 
     /// Nothing is left out, nothing is known of the user.
     pub(crate) fn start(&mut self) {
         self.history.clear();
         self.excluded.clear();
-        self.excluded_items.clear();
     }
 
     /// What is on the boards and not left out, the most popular ever first. May repeat.
@@ -181,13 +142,6 @@ impl Gather {
         let boards = self.boards.iter().skip(BOARD_ALL_TIME).chain(&self.boards);
         let items = boards.flat_map(|board| board.iter().map(|(_, item)| *item));
         items.filter(|item| !self.is_excluded(*item)).collect()
-    }
-
-    fn clear_sums(&mut self) {
-        self.sums.clear();
-        for item in &self.excluded_items {
-            self.sums.block(*item);
-        }
     }
 
     pub(crate) fn is_excluded(&self, item: Handle) -> bool {
@@ -203,12 +157,14 @@ impl Gather {
     fn copy_boards<R: Records>(&mut self, records: &mut R) -> Result<()> {
         if let Some(global) = records.global()? {
             self.now_ms = global.now_ms;
-            self.wanted_share = (global.positives as f32 + 1.0) / (global.events as f32 + 1.0);
+            let mut best = [0.0; BOARDS];
             for (n, board) in global.boards.iter().enumerate() {
                 self.boards[n].clear();
                 self.boards[n].extend_from_slice(board.entries());
-                self.board_max[n] = board.largest().unwrap_or(0.0);
+                best[n] = board.largest().unwrap_or(0.0);
             }
+            let wanted_share = (global.positives as f32 + 1.0) / (global.events as f32 + 1.0);
+            self.scales = Scales::new(global.now_ms, &best, wanted_share);
         }
         Ok(())
     }
@@ -235,7 +191,6 @@ impl Gather {
     }
 
     fn item_cf<R: Records>(&mut self, records: &mut R) -> Result<()> {
-        self.clear_sums();
         for rank in 0..self.history.len().min(QUERY_ITEMS) {
             let touch = self.history[rank];
             let Some(facts) = self.facts(records, touch.item.slot())? else {
@@ -251,50 +206,34 @@ impl Gather {
                 self.sums.add(other, [long * far, short * near]);
             }
         }
-        self.take_sums(records, Channel::CfFar, Channel::CfNear, |facts| {
-            facts.inverse_root
-        })
+        let by = Factor::InverseRoot;
+        self.take_sums(records, by, Channel::CfFar, Channel::CfNear)
     }
 
     /// The two parts of the sums become the lists of two channels.
     fn take_sums<R: Records>(
         &mut self,
         records: &mut R,
+        factor: Factor,
         first: Channel,
         second: Channel,
-        factor: impl Fn(&Facts) -> f32,
     ) -> Result<()> {
-        let (mut a, mut b) = (
-            std::mem::take(&mut self.first),
-            std::mem::take(&mut self.second),
-        );
-        let sums = std::mem::take(&mut self.sums);
-        a.start(CANDIDATES);
-        b.start(CANDIDATES);
-        for (handle, [x, y]) in sums.iter() {
-            match self.facts(records, handle.slot())? {
-                Some(facts) if facts.handle == handle && x > 0.0 => {
-                    let factor = factor(&facts);
-                    a.push(x * factor, handle);
-                    if y > 0.0 {
-                        b.push(y * factor, handle);
-                    }
-                }
-                _ => {}
-            }
-        }
-        self.sums = sums;
-        self.take_list(first, a.finish());
-        self.take_list(second, b.finish());
-        (self.first, self.second) = (a, b);
+        self.first.start(CANDIDATES);
+        self.second.start(CANDIDATES);
+        let tops = [&mut self.first, &mut self.second];
+        self.sums.take(records, factor, &self.excluded, tops)?;
+        let mut list = std::mem::take(&mut self.list);
+        self.first.finish(&mut list);
+        self.take_list(first, &list);
+        self.second.finish(&mut list);
+        self.take_list(second, &list);
+        self.list = list;
         Ok(())
     }
 
     /// Nearest neighbours among the users (or sessions) that touched the query's items lately.
     fn knn<R: Records>(&mut self, records: &mut R, user: Option<Handle>) -> Result<()> {
         self.people.clear();
-        let mut neighbours = std::mem::take(&mut self.neighbours);
-        neighbours.clear();
         for rank in 0..self.history.len().min(KNN_ITEMS) {
             let touch = self.history[rank];
             let Some(facts) = self.facts(records, touch.item.slot())? else {
@@ -307,40 +246,22 @@ impl Gather {
             };
             for other in item.latest_users().take(KNN_PROBES) {
                 if Some(other) != user {
-                    self.people.add(other, [people, session]);
+                    self.people.add(other, touch.item, people, session);
                 }
             }
-            // Those that came in now share this item with the query, and none more recent.
-            let shared = touch.item;
-            neighbours.resize(self.people.len(), Neighbour { shared, ..NOBODY });
         }
-        for (neighbour, (who, [people, session])) in neighbours.iter_mut().zip(self.people.iter()) {
-            *neighbour = Neighbour {
-                who: who.slot(),
-                people,
-                session,
-                ..*neighbour
-            };
-        }
-        if neighbours.len() > KNN_NEIGHBOURS {
-            neighbours.select_nth_unstable_by(KNN_NEIGHBOURS, |a, b| {
-                (b.people + b.session)
-                    .total_cmp(&(a.people + a.session))
-                    .then_with(|| a.who.cmp(&b.who))
-            });
-            neighbours.truncate(KNN_NEIGHBOURS);
-        }
-        neighbours.sort_unstable_by_key(|n| n.who);
-        self.clear_sums();
-        let near_at = |distance: usize| {
-            let distance = distance as f32;
-            1.0 / (1.0 + distance * distance * KNN_DISTANCE)
-        };
+        self.people.nearest(KNN_NEIGHBOURS, &mut self.neighbours);
         if self.nearness.is_empty() {
-            self.nearness.extend((0..128).map(near_at));
+            self.nearness.extend((0..1_000).map(|distance| {
+                let distance = distance as f32;
+                1.0 / (1.0 + distance * distance * KNN_DISTANCE)
+            }));
         }
-        for neighbour in &neighbours {
-            let Some(other) = records.user(neighbour.who)? else {
+        for neighbour in &self.neighbours {
+            let Some(other) = records
+                .user(neighbour.who.slot())?
+                .filter(|other| other.generation == neighbour.who.generation())
+            else {
                 continue;
             };
             // The shared item may have fallen out of their history: then nothing is near it.
@@ -358,20 +279,16 @@ impl Gather {
                 }
                 continue;
             };
-            for (position, touch) in other.history.iter().enumerate() {
-                let distance = position.abs_diff(met);
-                let near = match self.nearness.get(distance) {
-                    Some(near) => *near,
-                    None => near_at(distance),
-                };
-                self.sums
-                    .add(touch.item, [people * touch.weight, session * near]);
+            let (before, after) = other.history.split_at(met);
+            let nearer = |rest: usize| self.nearness.iter().skip(rest);
+            let before = before.iter().rev().zip(nearer(1));
+            for (touch, near) in before.chain(after.iter().zip(nearer(0))) {
+                let by = [people * touch.weight, session * near];
+                self.sums.add(touch.item, by);
             }
         }
-        self.neighbours = neighbours;
-        self.take_sums(records, Channel::UserKnn, Channel::SessionKnn, |facts| {
-            facts.idf
-        })
+        let by = Factor::Idf;
+        self.take_sums(records, by, Channel::UserKnn, Channel::SessionKnn)
     }
 
     fn take_board(&mut self, channel: Channel, board: usize) {
@@ -409,18 +326,20 @@ impl Gather {
         let mut n = 0;
         while n < self.candidates.len() {
             let handle = self.candidates[n].item;
+            let slot = handle.slot();
+            let traits = match self.known.get(slot as usize) {
+                Some(Known::Live(traits)) => Some(*traits),
+                Some(Known::Free) => None,
+                Some(Known::NotAsked) | None => self.ask(records, slot)?,
+            };
+            let Some(traits) = traits.filter(|traits| traits.handle == handle) else {
+                self.candidates.swap_remove(n);
+                self.features.swap_remove(n);
+                continue;
+            };
             let row = &mut self.features[n];
-            match records.item(handle.slot())? {
-                Some(item) if item.generation == handle.generation() && !item.id.is_empty() => {
-                    describe_item(row, item, self.now_ms, &self.board_max, self.wanted_share);
-                }
-                _ => {
-                    self.candidates.swap_remove(n);
-                    self.features.swap_remove(n);
-                    continue;
-                }
-            }
-            if let Some(rank) = self.own.get(handle.slot()) {
+            describe_item(row, &traits, &self.scales);
+            if let Some(rank) = self.own.get(slot) {
                 describe_own(row, rank as usize, self.history.get(rank as usize));
             }
             n += 1;

@@ -26,6 +26,14 @@ impl Handle {
         }
     }
 
+    /// Back from [`Handle::bits`].
+    pub(crate) const fn from_bits(bits: u32) -> Self {
+        match NonZeroU32::new(bits) {
+            Some(bits) => Self(bits),
+            None => Self(NonZeroU32::MIN),
+        }
+    }
+
     pub(crate) const fn bits(self) -> u32 {
         self.0.get()
     }

@@ -17,6 +17,7 @@ mod ranking;
 mod records;
 mod row;
 mod scratch;
+mod sums;
 mod tutorial;
 mod why;
 

@@ -327,18 +327,17 @@ impl Model {
 
     /// What each channel adds to the score of a candidate of the last query, in the order of
     /// [`CHANNELS`].
-    pub(crate) fn parts<R: Records>(
-        &mut self,
-        r: &mut R,
+    pub(crate) fn parts(
+        &self,
+        weights: &[f32; FEATURES],
         candidate: usize,
-    ) -> Result<[f32; CHANNELS.len()]> {
-        let weights = self.weights(r)?;
+    ) -> [f32; CHANNELS.len()] {
         let mut parts = [0.0; CHANNELS.len()];
         if let Some(row) = self.gather.features.get(candidate) {
             for (feature, (w, f)) in weights.iter().zip(row).enumerate() {
                 parts[Channel::of_feature(feature).index()] += w * f;
             }
         }
-        Ok(parts)
+        parts
     }
 }

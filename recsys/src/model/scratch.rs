@@ -2,79 +2,6 @@
 
 use crate::model::handle::Handle;
 
-/// Sums by slot, with the list of slots that have one.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Sums {
-    values: Vec<Sum>,
-    touched: Vec<u32>,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Sum {
-    holder: Option<Handle>,
-    sums: [f32; 2],
-}
-
-impl Sums {
-    pub(crate) fn clear(&mut self) {
-        for slot in self.touched.drain(..) {
-            self.values[slot as usize] = Sum::default();
-        }
-    }
-
-    /// Whatever is added to the item from now on, it will not be among the results: nothing
-    /// finite brings a sum back from negative infinity, so the many additions need no test.
-    pub(crate) fn block(&mut self, handle: Handle) {
-        self.add(handle, [f32::NEG_INFINITY; 2]);
-    }
-
-    /// Where references of two generations meet in one slot, the younger ones count.
-    #[inline]
-    pub(crate) fn add(&mut self, handle: Handle, by: [f32; 2]) {
-        let at = handle.slot() as usize;
-        match self.values.get_mut(at) {
-            Some(Sum {
-                holder: Some(holder),
-                sums,
-            }) if *holder == handle => {
-                sums[0] += by[0];
-                sums[1] += by[1];
-            }
-            _ => self.add_first(handle, by),
-        }
-    }
-
-    fn add_first(&mut self, handle: Handle, by: [f32; 2]) {
-        let at = handle.slot() as usize;
-        if at >= self.values.len() {
-            self.values.resize(at + 1, Sum::default());
-        }
-        let sum = &mut self.values[at];
-        match sum.holder {
-            Some(other) if other.is_younger(handle) => return,
-            Some(_) => {}
-            None => self.touched.push(handle.slot()),
-        }
-        *sum = Sum {
-            holder: Some(handle),
-            sums: by,
-        };
-    }
-
-    /// How many slots have a sum.
-    pub(crate) fn len(&self) -> usize {
-        self.touched.len()
-    }
-
-    /// In the order of first touch.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Handle, [f32; 2])> {
-        self.touched.iter().filter_map(|slot| {
-            let Sum { holder, sums } = &self.values[*slot as usize];
-            holder.map(|holder| (holder, *sums))
-        })
-    }
-}
-
 /// A number by slot, forgotten all at once.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Marks {
@@ -91,6 +18,7 @@ impl Marks {
         }
     }
 
+    #[inline]
     pub(crate) fn set(&mut self, slot: u32, value: u32) {
         let at = slot as usize;
         if at >= self.values.len() {
@@ -99,6 +27,7 @@ impl Marks {
         self.values[at] = (self.epoch, value);
     }
 
+    #[inline]
     pub(crate) fn get(&self, slot: u32) -> Option<u32> {
         match self.values.get(slot as usize) {
             Some((epoch, value)) if *epoch == self.epoch => Some(*value),
@@ -107,55 +36,155 @@ impl Marks {
     }
 }
 
-/// The `n` largest of many, ties by handle: what is surely not among them costs one comparison.
+/// The `n` largest of many positive scores, ties by handle: what is surely not among them costs one
+/// comparison.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Top {
-    list: Vec<(f32, Handle)>,
+    /// Positive floats are ordered as their bits are, so one integer holds score and tie-break.
+    keys: Vec<u64>,
     n: usize,
-    /// The smallest that can still be among them.
     floor: f32,
-}
-
-fn order(a: &(f32, Handle), b: &(f32, Handle)) -> std::cmp::Ordering {
-    b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1))
 }
 
 impl Top {
     pub(crate) fn start(&mut self, n: usize) {
-        self.list.clear();
-        (self.n, self.floor) = (n.max(1), f32::NEG_INFINITY);
+        self.keys.clear();
+        (self.n, self.floor) = (n.max(1), f32::MIN_POSITIVE);
+    }
+
+    /// The smallest score that can still be among them.
+    #[inline]
+    pub(crate) fn floor(&self) -> f32 {
+        self.floor
     }
 
     #[inline]
     pub(crate) fn push(&mut self, score: f32, handle: Handle) {
-        if score < self.floor {
-            return;
-        }
-        self.list.push((score, handle));
-        if self.list.len() >= 4 * self.n {
-            self.select();
+        if score >= self.floor {
+            self.keys
+                .push(u64::from(score.to_bits()) << 32 | u64::from(!handle.bits()));
+            if self.keys.len() >= 3 * self.n {
+                self.select();
+            }
         }
     }
 
     #[cold]
     fn select(&mut self) {
-        if self.list.len() > self.n {
-            let (_, last, _) = self.list.select_nth_unstable_by(self.n - 1, order);
-            self.floor = last.0;
-            self.list.truncate(self.n);
+        if self.keys.len() > self.n {
+            let (_, last, _) = self
+                .keys
+                .select_nth_unstable_by(self.n - 1, |a, b| b.cmp(a));
+            self.floor = f32::from_bits((*last >> 32) as u32);
+            self.keys.truncate(self.n);
         }
     }
 
-    /// The largest, largest first.
-    pub(crate) fn finish(&mut self) -> &[(f32, Handle)] {
+    /// Puts the largest into `list`, largest first.
+    pub(crate) fn finish(&mut self, list: &mut Vec<(f32, Handle)>) {
         self.select();
-        self.list.sort_unstable_by(order);
-        &self.list
+        self.keys.sort_unstable_by(|a, b| b.cmp(a));
+        list.clear();
+        list.extend(self.keys.iter().map(|key| {
+            let score = f32::from_bits((key >> 32) as u32);
+            (score, Handle::from_bits(!(*key as u32)))
+        }));
+    }
+}
+
+/// Somebody who has an item in common with a query.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Neighbour {
+    pub(crate) who: Handle,
+    /// The item in common that is most recent in the query.
+    pub(crate) shared: Handle,
+    pub(crate) people: f32,
+    pub(crate) session: f32,
+}
+
+/// Neighbours by handle, in the order they were first met.
+#[derive(Clone, Debug)]
+pub(crate) struct Neighbours {
+    met: Vec<Neighbour>,
+    /// Open addressing, place in `met` plus one, 0 is free: as many users as a query meets need no
+    /// array over all users.
+    places: Vec<u16>,
+    keys: Vec<u64>,
+}
+
+/// At least twice as many as a query can meet.
+const PLACES: usize = 4096;
+
+impl Default for Neighbours {
+    fn default() -> Self {
+        Self {
+            met: Vec::new(),
+            places: vec![0; PLACES],
+            keys: Vec::new(),
+        }
+    }
+}
+
+impl Neighbours {
+    pub(crate) fn clear(&mut self) {
+        self.met.clear();
+        self.places.fill(0);
+    }
+
+    /// Adds to somebody's sums. Items come in the order of the query, so the first is the most
+    /// recent one.
+    #[inline]
+    pub(crate) fn add(&mut self, who: Handle, shared: Handle, people: f32, session: f32) {
+        const SHIFT: u32 = 32 - PLACES.trailing_zeros();
+        let mut at = (who.bits().wrapping_mul(0x9E37_79B1) >> SHIFT) as usize;
+        loop {
+            let place = self.places[at & (PLACES - 1)];
+            if place == 0 {
+                break;
+            }
+            if let Some(known) = self.met.get_mut(usize::from(place) - 1)
+                && known.who == who
+            {
+                known.people += people;
+                known.session += session;
+                return;
+            }
+            at += 1;
+        }
+        if self.met.len() < PLACES / 2 {
+            self.met.push(Neighbour {
+                who,
+                shared,
+                people,
+                session,
+            });
+            self.places[at & (PLACES - 1)] = self.met.len() as u16;
+        }
+    }
+
+    /// Puts the `n` nearest into `list`, in the order of their slots; ties go to who was met first.
+    pub(crate) fn nearest(&mut self, n: usize, list: &mut Vec<Neighbour>) {
+        list.clear();
+        if self.met.len() <= n {
+            list.extend_from_slice(&self.met);
+        } else {
+            self.keys.clear();
+            self.keys
+                .extend(self.met.iter().zip(0_u32..).map(|(n, at)| {
+                    u64::from((n.people + n.session).to_bits()) << 32 | u64::from(!at)
+                }));
+            self.keys.select_nth_unstable_by(n, |a, b| b.cmp(a));
+            let chosen = self.keys.iter().take(n);
+            list.extend(chosen.filter_map(|key| self.met.get(!(*key as u32) as usize)));
+        }
+        list.sort_unstable_by_key(|n| n.who.slot());
     }
 }
 
 /// Keeps the `n` largest, largest first, ties by handle.
 pub(crate) fn keep_top(list: &mut Vec<(f32, Handle)>, n: usize) {
+    let order =
+        |a: &(f32, Handle), b: &(f32, Handle)| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1));
     if list.len() > n {
         list.select_nth_unstable_by(n, order);
         list.truncate(n);
@@ -175,13 +204,32 @@ mod tests {
             top.start(n);
             for slot in 0..2_000 {
                 x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                let entry = ((x >> 55) as f32, Handle::new(slot, 0));
+                let entry = (1.0 + (x >> 55) as f32, Handle::new(slot, 0));
                 top.push(entry.0, entry.1);
                 all.push(entry);
             }
-            all.sort_by(order);
-            all.truncate(n);
-            assert_eq!(top.finish(), all);
+            keep_top(&mut all, n);
+            let mut list = Vec::new();
+            top.finish(&mut list);
+            assert_eq!(list, all);
+        }
+    }
+
+    #[test]
+    fn neighbours_are_summed_and_the_nearest_kept() {
+        let (mut people, mut list) = (Neighbours::default(), Vec::new());
+        let item = |slot| Handle::new(slot, 3);
+        for round in 0..2 {
+            people.clear();
+            for n in 0..3_000_u32 {
+                people.add(Handle::new(n * 64, 1), item(n), 1.0, 0.5);
+            }
+            people.add(Handle::new(64 * 70, 1), item(9), 1.0, 2.0);
+            people.nearest(2, &mut list);
+            let known: Vec<_> = list.iter().map(|n| (n.who.slot(), n.people)).collect();
+            // The nearest, and the first met of those alike.
+            assert_eq!(known, [(0, 1.0), (64 * 70, 2.0)], "{round}");
+            assert_eq!(list[1].shared, item(70));
         }
     }
 }

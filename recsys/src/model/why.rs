@@ -3,6 +3,7 @@
 use crate::error::Result;
 use crate::model::channel::Channel;
 use crate::model::core::Model;
+use crate::model::features::FEATURES;
 use crate::model::math::exp;
 use crate::model::options::{QUERY_FAR, QUERY_ITEMS, QUERY_NEAR};
 use crate::model::query::Ranked;
@@ -26,81 +27,124 @@ impl Model {
     /// # Errors
     /// Those of the records.
     pub fn why<R: Records>(&mut self, r: &mut R, ranked: &Ranked) -> Result<Why> {
-        let parts = self.parts(r, ranked.candidate)?;
-        let mut contributions: Vec<Contribution> = Vec::new();
-        for (channel, part) in super::CHANNELS.into_iter().zip(parts) {
-            let source = channel.source();
-            match contributions.iter_mut().find(|c| c.source == source) {
-                Some(sum) => sum.score += part,
-                None => contributions.push(Contribution {
-                    source,
-                    score: part,
-                }),
+        let mut whys = self.whys(r, std::slice::from_ref(ranked))?;
+        Ok(whys.pop().unwrap_or(Why {
+            source: Source::Popular,
+            because: None,
+            contributions: Vec::new(),
+        }))
+    }
+
+    /// Explains items of the list that the last query of this model returned, in their order: all
+    /// at once costs little more than one.
+    ///
+    /// # Errors
+    /// Those of the records.
+    pub fn whys<'a, R: Records>(
+        &mut self,
+        r: &mut R,
+        list: impl IntoIterator<Item = &'a Ranked> + Clone,
+    ) -> Result<Vec<Why>> {
+        let weights = self.weights(r)?;
+        let because = self.because(r, list.clone())?;
+        let whys = list.into_iter().zip(because);
+        let whys = whys.map(|(ranked, because)| {
+            let contributions = self.contributions(&weights, ranked);
+            // Only a source that named the item can be its reason.
+            let named = self.named(ranked);
+            let source = contributions
+                .iter()
+                .map(|c| c.source)
+                .find(|source| named >> *source as u32 & 1 == 1)
+                .unwrap_or(if because.is_some() {
+                    Source::ItemCf
+                } else if self.gather.is_named(ranked.handle, Channel::UserKnn) {
+                    Source::UserKnn
+                } else {
+                    Source::Popular
+                });
+            Why {
+                source,
+                because,
+                contributions,
             }
+        });
+        Ok(whys.collect())
+    }
+
+    /// The sources whose channels named a candidate, a bit each.
+    #[inline(never)]
+    fn named(&self, ranked: &Ranked) -> u32 {
+        let Some(candidate) = self.gather.candidates.get(ranked.candidate) else {
+            return 0;
+        };
+        let channels = super::CHANNELS.into_iter();
+        channels
+            .filter(|c| candidate.named_by(c.index()))
+            .fold(0, |named, c| named | 1 << c.source() as u32)
+    }
+
+    /// What each source adds to the score of a candidate, largest first.
+    #[inline(never)]
+    fn contributions(&self, weights: &[f32; FEATURES], ranked: &Ranked) -> Vec<Contribution> {
+        let mut sums: [Option<f32>; Source::ALL.len()] = [None; Source::ALL.len()];
+        for (channel, part) in super::CHANNELS
+            .into_iter()
+            .zip(self.parts(weights, ranked.candidate))
+        {
+            *sums[channel.source() as usize].get_or_insert(0.0) += part;
         }
-        contributions.retain(|c| c.score != 0.0);
-        contributions.sort_by(|a, b| {
+        let mut contributions: Vec<Contribution> = Source::ALL
+            .into_iter()
+            .zip(sums)
+            .filter_map(|(source, sum)| {
+                let score = sum.filter(|sum| *sum != 0.0)?;
+                Some(Contribution { source, score })
+            })
+            .collect();
+        contributions.sort_unstable_by(|a, b| {
             b.score
                 .total_cmp(&a.score)
                 .then_with(|| a.source.cmp(&b.source))
         });
-        let because = self.because(r, ranked)?;
-        // Only a source that named the item can be its reason.
-        let named: Vec<Source> = match self.gather.candidates.get(ranked.candidate) {
-            Some(candidate) => super::CHANNELS
-                .iter()
-                .filter(|c| candidate.named_by(c.index()))
-                .map(|c| c.source())
-                .collect(),
-            None => Vec::new(),
-        };
-        let source = contributions
-            .iter()
-            .map(|c| c.source)
-            .find(|source| named.contains(source))
-            .unwrap_or(if because.is_some() {
-                Source::ItemCf
-            } else if self.gather.is_named(ranked.handle, Channel::UserKnn) {
-                Source::UserKnn
-            } else {
-                Source::Popular
-            });
-        Ok(Why {
-            source,
-            because,
-            contributions,
-        })
+        contributions
     }
 
-    /// The item of the history that adds most to the co-interaction score.
-    fn because<R: Records>(&mut self, r: &mut R, ranked: &Ranked) -> Result<Option<(String, f32)>> {
-        let mut best: Option<(f32, usize)> = None;
+    /// For each item the one of the history that adds most to its co-interaction score.
+    fn because<'a, R: Records>(
+        &mut self,
+        r: &mut R,
+        list: impl IntoIterator<Item = &'a Ranked> + Clone,
+    ) -> Result<Vec<Option<(String, f32)>>> {
+        let mut best: Vec<Option<(f32, usize)>> = vec![None; list.clone().into_iter().count()];
         for rank in 0..self.gather.history.len().min(QUERY_ITEMS) {
             let touch = self.gather.history[rank];
-            if touch.item == ranked.handle {
-                continue;
-            }
+            let facts = self.gather.facts(r, touch.item.slot())?;
+            let root = facts.map_or(1.0, |facts| facts.inverse_root);
             let Some(row) = r.row(touch.item.slot())? else {
                 continue;
             };
-            let [near, far] = row.counts(ranked.handle);
-            if near + far <= 0.0 {
-                continue;
-            }
-            let facts = self.gather.facts(r, touch.item.slot())?;
-            let root = facts.map_or(1.0, |facts| facts.inverse_root);
             let rank_f = rank as f32;
-            let decayed = near * exp(-rank_f / QUERY_NEAR) + far * exp(-rank_f / QUERY_FAR);
-            let part = decayed * touch.weight * root;
-            if best.is_none_or(|(most, _)| part > most) {
-                best = Some((part, rank));
+            let (short, long) = (exp(-rank_f / QUERY_NEAR), exp(-rank_f / QUERY_FAR));
+            for (ranked, best) in list.clone().into_iter().zip(&mut best) {
+                let [near, far] = row.counts(ranked.handle);
+                if near + far <= 0.0 || touch.item == ranked.handle {
+                    continue;
+                }
+                let part = (near * short + far * long) * touch.weight * root;
+                if best.is_none_or(|(most, _)| part > most) {
+                    *best = Some((part, rank));
+                }
             }
         }
-        let Some((_, rank)) = best else {
-            return Ok(None);
-        };
-        let touch = self.gather.history[rank];
-        Ok(r.item(touch.item.slot())?
-            .map(|item| (item.id.to_string(), touch.weight)))
+        best.into_iter()
+            .map(|best| {
+                let Some(touch) = best.and_then(|(_, rank)| self.gather.history.get(rank)) else {
+                    return Ok(None);
+                };
+                let item = r.item(touch.item.slot())?;
+                Ok(item.map(|item| (item.id.to_string(), touch.weight)))
+            })
+            .collect()
     }
 }

@@ -142,10 +142,11 @@ impl Engine {
     ) -> Result<Vec<Recommendation>> {
         let chosen = self.choose(r, request, self.seed)?;
         let timestamp_ms = self.model.now_ms(r)?;
+        let whys = self.model.whys(r, chosen.iter().map(|(ranked, _)| ranked))?;
         chosen
             .into_iter()
-            .map(|(ranked, explored)| {
-                let mut why = self.model.why(r, &ranked)?;
+            .zip(whys)
+            .map(|((ranked, explored), mut why)| {
                 if explored {
                     why.source = Source::Exploration;
                 }
