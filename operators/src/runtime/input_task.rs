@@ -7,6 +7,7 @@ use super::align::{Aligner, Alignment, InputKind};
 use super::channel::{Channel, Mark, Packet, Tail};
 use super::event::{Barrier, Event, Flow, Flush, Passing};
 use super::in_flight::{Recorder, Recovered};
+use super::keyed::PREFETCH;
 use super::link::Next;
 use super::report::Command;
 use super::shell::Shell;
@@ -226,7 +227,7 @@ impl<T: Send + 'static> InputTask<T> {
         loop {
             let until = current.mark.map_or(usize::MAX, |(at, _)| at);
             if current.taken < until && current.elements.len() > 0 {
-                let mut limit = until - current.taken;
+                let mut limit = (until - current.taken).min(PREFETCH);
                 if self.recorder.is_some() {
                     if is_called(&self.inputs, &self.shell) {
                         return Ok(false);
@@ -241,6 +242,8 @@ impl<T: Send + 'static> InputTask<T> {
                 if self.shell.cx.halt {
                     return Ok(false);
                 }
+                // a question waits for a few elements, not for the rest of the packet
+                self.shell.queries(&mut *self.chain)?;
                 continue;
             }
             let Some((_, mark)) = current.mark.take() else {

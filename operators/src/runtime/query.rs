@@ -106,8 +106,8 @@ impl<K, Q, A> fmt::Debug for QueryHandle<K, Q, A> {
 }
 
 impl<K: StateKey, Q: Send + 'static, A: Send + 'static> QueryHandle<K, Q, A> {
-    /// Asks, and waits for the answer. It is answered after the elements that were in the operator's queue
-    /// batch by batch: it may overtake those still in the queue, never those being processed.
+    /// Asks, and waits for the answer. It is answered between two elements, when a few more were taken in
+    /// at most: it may overtake those still in the operator's queue.
     ///
     /// Waits for a place when too many questions are open. Cancelling the future is safe.
     ///

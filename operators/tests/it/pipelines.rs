@@ -1,9 +1,16 @@
 //! Promise: a job computes what it says, with any parallelism.
 
 use crate::support::{Count, GAP_MS, Sessions, Trap};
-use operators::{Generator, JobConfig, JobState, StreamEnvironment, VecSource};
+use operators::{
+    Collector, Element, Generator, JobConfig, JobState, Operator, OperatorContext, QueryOperator,
+    Result, StreamEnvironment, VecSource,
+};
+use state_backend::StateStore;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::pin::pin;
+use std::sync::{Arc, Barrier};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
 use std::time::Duration;
 use time_engine::Timestamp;
 use time_engine::watermark::BoundedOutOfOrderness;
@@ -167,4 +174,81 @@ fn a_job_that_cannot_run_is_refused_with_the_reason() {
         .collect("out");
     let error = env.execute(JobConfig::default()).unwrap_err().to_string();
     assert!(error.contains("used twice"), "{error}");
+}
+
+/// Meets the test twice at its first element; answers how many there were.
+struct Paused {
+    gate: Arc<Barrier>,
+    seen: u64,
+}
+
+impl Operator for Paused {
+    type In = u64;
+    type Out = ();
+
+    fn open(&mut self, _store: &mut StateStore) -> Result<()> {
+        Ok(())
+    }
+
+    fn on_element(
+        &mut self,
+        _element: Element<u64>,
+        _cx: &mut OperatorContext<'_>,
+        _out: &mut dyn Collector<()>,
+    ) -> Result<()> {
+        self.seen += 1;
+        if self.seen == 1 {
+            self.gate.wait();
+            self.gate.wait();
+        }
+        Ok(())
+    }
+}
+
+impl QueryOperator for Paused {
+    type Request = ();
+    type Reply = u64;
+
+    fn on_query(&mut self, (): (), _cx: &mut OperatorContext<'_>) -> Result<u64> {
+        Ok(self.seen)
+    }
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+#[test]
+fn a_question_does_not_wait_for_the_rest_of_a_packet() {
+    let gate = Arc::new(Barrier::new(2));
+    let met = Arc::clone(&gate);
+    let env = StreamEnvironment::new();
+    let (stream, asked) = env
+        .source("numbers", VecSource::new(0..400_u64))
+        .key_by(|_| 0_u64)
+        .process_queryable("paused", move || Paused {
+            gate: Arc::clone(&gate),
+            seen: 0,
+        });
+    stream.for_each("out", |_| Ok(()));
+    let job = env.execute(JobConfig::default()).unwrap();
+    met.wait();
+    // the first poll puts the question into the queue
+    let mut question = pin!(asked.query(&0, ()));
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut cx = Context::from_waker(&waker);
+    assert!(question.as_mut().poll(&mut cx).is_pending());
+    met.wait();
+    let seen = loop {
+        match question.as_mut().poll(&mut cx) {
+            Poll::Ready(answer) => break answer.unwrap(),
+            Poll::Pending => std::thread::park(),
+        }
+    };
+    assert!(seen <= 16, "{seen}");
+    job.wait().unwrap();
 }

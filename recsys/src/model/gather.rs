@@ -11,7 +11,7 @@ use crate::model::options::{
 };
 use crate::model::records::{BOARD_ALL_TIME, BOARDS, Records, Touch};
 use crate::model::scratch::{Marks, Neighbour, Neighbours, Top};
-use crate::model::sums::{Facts, Factor, Sums};
+use crate::model::sums::{Factor, Facts, Sums};
 
 #[derive(Clone, Copy, Debug, Default)]
 enum Known {

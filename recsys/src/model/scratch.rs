@@ -169,10 +169,11 @@ impl Neighbours {
             list.extend_from_slice(&self.met);
         } else {
             self.keys.clear();
-            self.keys
-                .extend(self.met.iter().zip(0_u32..).map(|(n, at)| {
+            self.keys.extend(
+                self.met.iter().zip(0_u32..).map(|(n, at)| {
                     u64::from((n.people + n.session).to_bits()) << 32 | u64::from(!at)
-                }));
+                }),
+            );
             self.keys.select_nth_unstable_by(n, |a, b| b.cmp(a));
             let chosen = self.keys.iter().take(n);
             list.extend(chosen.filter_map(|key| self.met.get(!(*key as u32) as usize)));

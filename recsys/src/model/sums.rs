@@ -225,7 +225,11 @@ mod tests {
                 .unwrap();
             a.finish(&mut lists[0]);
             b.finish(&mut lists[1]);
-            lists.map(|list| list.into_iter().map(|(x, h)| (h.slot(), x)).collect::<Vec<_>>())
+            lists.map(|list| {
+                list.into_iter()
+                    .map(|(x, h)| (h.slot(), x))
+                    .collect::<Vec<_>>()
+            })
         };
         for factor in [Factor::InverseRoot, Factor::Idf, Factor::Idf] {
             for slot in [3, 39, 3, 5, 8] {

@@ -142,7 +142,9 @@ impl Engine {
     ) -> Result<Vec<Recommendation>> {
         let chosen = self.choose(r, request, self.seed)?;
         let timestamp_ms = self.model.now_ms(r)?;
-        let whys = self.model.whys(r, chosen.iter().map(|(ranked, _)| ranked))?;
+        let whys = self
+            .model
+            .whys(r, chosen.iter().map(|(ranked, _)| ranked))?;
         chosen
             .into_iter()
             .zip(whys)
