@@ -1,6 +1,7 @@
 //! Memory reused from query to query; none of it outlives one call in meaning.
 
 use crate::model::handle::Handle;
+use crate::model::options::{KNN_ITEMS, KNN_PROBES};
 
 /// A number by slot, forgotten all at once.
 #[derive(Clone, Debug, Default)]
@@ -114,6 +115,7 @@ pub(crate) struct Neighbours {
 
 /// At least twice as many as a query can meet.
 const PLACES: usize = 4096;
+const _: () = assert!(2 * KNN_ITEMS * KNN_PROBES <= PLACES);
 
 impl Default for Neighbours {
     fn default() -> Self {
