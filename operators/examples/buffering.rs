@@ -9,7 +9,7 @@ use time_engine::Timestamp;
 
 /// The buffer belongs to no key: it is state of the operator.
 #[derive(Default)]
-struct Buffering {
+pub(crate) struct Buffering {
     buffered: Vec<u64>,
 }
 

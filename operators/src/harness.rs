@@ -10,6 +10,7 @@ use crate::runtime::event::{Event, Flow, TaskContext};
 use crate::runtime::inbox::Inbox;
 use crate::runtime::keyed::KeyedLink;
 use crate::runtime::link::Link;
+use crate::runtime::slice::Slice;
 use crate::runtime::snapshot::{Reporter, SnapshotPart};
 use crate::runtime::timers::KeyTimers;
 use crate::side_output::{OutputTag, SideOutputs};
@@ -159,7 +160,7 @@ impl<O: Operator, S: KeySelector<O::In>> OperatorHarness<O, S> {
                 parallelism: usize::from(options.parallelism),
             },
             watermark: Watermark::MIN,
-            snapshots: SnapshotPart::new(part, reporter, clock, None, PumpBudget::UNLIMITED, true),
+            snapshots: SnapshotPart::new(part, reporter, clock, None, Slice::new(u32::MAX), true),
             answer: None,
             uid,
             next: Box::new(Keep(Arc::clone(&results))),

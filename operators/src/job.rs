@@ -207,7 +207,7 @@ impl RunningJob {
         let signal = Arc::new(Signal::default());
         let shared = Arc::new(Shared::new(&config.name, Arc::clone(&signal)));
         let tasks = graph.tasks.iter().map(|task| task.name.clone()).collect();
-        let executor = Threads::new(config.name.clone(), Arc::clone(&config.clock));
+        let executor = Threads::new(config.name.clone(), Arc::clone(&config.clock), config.spin);
         let name = format!("{}/coordinator", config.name);
         let to = Arc::clone(&shared);
         let thread = std::thread::Builder::new()

@@ -3,7 +3,7 @@
 use super::event::{Event, Flow, TaskContext};
 use super::exchange::{Route, Target};
 use super::keyed::KeyedLink;
-use super::link::{Downstream, Link};
+use super::link::{Downstream, Link, prefetched};
 use crate::broadcast::{
     BroadcastContext, BroadcastProcessFunction, BroadcastStates, KeyedBroadcastProcessFunction,
 };
@@ -157,13 +157,11 @@ where
         cx: &mut TaskContext,
     ) -> Result<usize> {
         self.0.store.set_time(cx.now.as_millis());
-        let mut taken = 0;
-        while taken < limit && !cx.halt {
-            let Some(element) = batch.next() else { break };
-            taken += 1;
-            self.element(element, cx)?;
-        }
-        Ok(taken)
+        let ahead = self.0.store.outgrows_caches();
+        prefetched(self, batch, limit, cx, ahead, |link, value| match value {
+            Either::Left(value) => link.0.prefetch(value),
+            Either::Right(_) => Ok(()),
+        })
     }
 
     fn event(&mut self, event: &mut Event<'_>, cx: &mut TaskContext) -> Result<Flow> {

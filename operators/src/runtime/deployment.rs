@@ -10,6 +10,7 @@ use super::query::{QueryCommand, QueryRoute};
 use super::report::{Command, Envelope};
 use super::shell::Shell;
 use super::signal::Signal;
+use super::slice::Slice;
 use super::snapshot::{Reporter, SnapshotPart};
 use super::writer::WriterMessage;
 use crate::checkpoint::ShardKey;
@@ -20,7 +21,7 @@ use crate::operator::SubtaskInfo;
 use crate::operator_state::{OperatorState, redistributed};
 use crate::source::Split;
 use checkpoint_store::{Manifest, OperatorUid};
-use state_backend::{KeyGroupRange, PumpBudget, StateStore, StoreOptions};
+use state_backend::{KeyGroupRange, StateStore, StoreOptions};
 use std::any::Any;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -258,7 +259,7 @@ impl<'a> BuildContext<'a> {
             self.reporter.clone(),
             Arc::clone(&self.config().clock),
             writer,
-            PumpBudget::entries(slice),
+            Slice::new(slice),
             based,
         ))
     }

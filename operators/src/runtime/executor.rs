@@ -39,15 +39,18 @@ pub(crate) trait Executor {
 pub(crate) struct Threads {
     job: String,
     clock: Arc<dyn Clock>,
+    /// The end of a wait that is not slept.
+    spin: Duration,
     cancelled: Arc<AtomicBool>,
     running: Vec<(Arc<Signal>, JoinHandle<()>)>,
 }
 
 impl Threads {
-    pub(crate) fn new(job: String, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(job: String, clock: Arc<dyn Clock>, spin: Duration) -> Self {
         Self {
             job,
             clock,
+            spin,
             cancelled: Arc::default(),
             running: Vec::new(),
         }
@@ -60,9 +63,10 @@ impl Executor for Threads {
         let signal = Arc::clone(&launch.signal);
         let cancelled = Arc::clone(&self.cancelled);
         let clock = Arc::clone(&self.clock);
+        let spin = self.spin;
         let thread = std::thread::Builder::new()
             .name(name)
-            .spawn(move || run(launch, &cancelled, &*clock))
+            .spawn(move || run(launch, &cancelled, &*clock, spin))
             .map_err(|source| Error::Io {
                 operation: "start a thread",
                 source,
@@ -90,7 +94,7 @@ impl Drop for Threads {
     }
 }
 
-fn run(launch: Launch, cancelled: &AtomicBool, clock: &dyn Clock) {
+fn run(launch: Launch, cancelled: &AtomicBool, clock: &dyn Clock, spin: Duration) {
     let Launch {
         name,
         subtask,
@@ -113,7 +117,13 @@ fn run(launch: Launch, cancelled: &AtomicBool, clock: &dyn Clock) {
                     until,
                     backpressured,
                 } => {
-                    sleep(&signal, until, backpressured, &metrics, clock);
+                    let before = clock.elapsed();
+                    metrics.fall_asleep(before, backpressured);
+                    wait(&signal, until, spin, || {
+                        clock.elapsed().saturating_sub(before)
+                    });
+                    signal.take();
+                    metrics.wake(clock.elapsed());
                 }
             }
         }
@@ -131,17 +141,27 @@ fn run(launch: Launch, cancelled: &AtomicBool, clock: &dyn Clock) {
     reporter.send(Report::Failed { error });
 }
 
-fn sleep(
-    signal: &Signal,
-    until: Option<Duration>,
-    backpressured: bool,
-    metrics: &TaskMetrics,
-    clock: &dyn Clock,
-) {
-    metrics.fall_asleep(clock.elapsed(), backpressured);
-    signal.wait(until);
-    signal.take();
-    metrics.wake(clock.elapsed());
+/// The most looks before a wait is over: a clock that stands still must not keep a thread awake.
+const LOOKS: usize = 10_000;
+
+/// Waits until the signal is raised or the time is over, the last `spin` of which it does not sleep. May return
+/// early.
+fn wait(signal: &Signal, until: Option<Duration>, spin: Duration, waited: impl Fn() -> Duration) {
+    let Some(until) = until else {
+        return signal.wait(None);
+    };
+    if until > spin {
+        signal.wait(Some(until - spin));
+    }
+    if spin.is_zero() {
+        return;
+    }
+    for _ in 0..LOOKS {
+        if signal.is_raised() || waited() >= until {
+            return;
+        }
+        std::thread::yield_now();
+    }
 }
 
 pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> &str {

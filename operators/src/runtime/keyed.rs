@@ -1,7 +1,7 @@
 //! An operator in its chain: current key, state, timers, snapshots, queries.
 
 use super::event::{Barrier, Event, Flow, TaskContext};
-use super::link::{Downstream, Link, Next};
+use super::link::{Downstream, Link, Next, prefetched};
 use super::query::{KeyedQuery, QueryCommand};
 use super::snapshot::SnapshotPart;
 use super::timers::KeyTimers;
@@ -20,10 +20,6 @@ use time_engine::{TimeDomain, Timestamp, Watermark};
 /// Answers a query; `None` for operators that take none.
 pub(crate) type Answer<O, S> =
     fn(&mut KeyedLink<O, S>, Box<dyn Any + Send>, &mut TaskContext) -> Result<()>;
-
-/// Elements whose state is brought near at a time: few enough that the first is still near when the last
-/// has come.
-pub(crate) const PREFETCH: usize = 16;
 
 pub(crate) struct KeyedLink<O: Operator, S> {
     pub(crate) operator: O,
@@ -175,6 +171,13 @@ impl<O: Operator, S: KeySelector<O::In>> KeyedLink<O, S> {
         Ok(Flow::Done)
     }
 
+    pub(crate) fn prefetch(&mut self, value: &O::In) -> Result<()> {
+        let mut scope = self.selector.scope(value, &mut self.store);
+        self.operator
+            .prefetch(value, &mut scope)
+            .map_err(|error| self.name(error))
+    }
+
     fn name(&self, error: Error) -> Error {
         error.of(&self.info)
     }
@@ -229,21 +232,7 @@ impl<O: Operator, S: KeySelector<O::In>> Link<O::In> for KeyedLink<O, S> {
     ) -> Result<usize> {
         self.store.set_time(cx.now.as_millis());
         let ahead = self.store.outgrows_caches();
-        let mut taken = 0;
-        while taken < limit && !cx.halt {
-            if ahead && taken % PREFETCH == 0 {
-                for element in batch.as_slice().iter().take(PREFETCH) {
-                    let mut scope = self.selector.scope(&element.value, &mut self.store);
-                    self.operator
-                        .prefetch(&element.value, &mut scope)
-                        .map_err(|error| self.name(error))?;
-                }
-            }
-            let Some(element) = batch.next() else { break };
-            taken += 1;
-            self.element(element, cx)?;
-        }
-        Ok(taken)
+        prefetched(self, batch, limit, cx, ahead, Self::prefetch)
     }
 
     fn event(&mut self, event: &mut Event<'_>, cx: &mut TaskContext) -> Result<Flow> {

@@ -30,6 +30,35 @@ pub(crate) trait Link<T>: Send {
     }
 }
 
+/// Elements whose state is brought near at a time: few enough that the first is still near when the last
+/// has come.
+const PREFETCH: usize = 16;
+
+/// [`Link::elements`] that, when the state is larger than the caches (`ahead`), asks for what the next few
+/// elements will look up before it works them off.
+#[inline]
+pub(crate) fn prefetched<T, L: Link<T>>(
+    link: &mut L,
+    batch: &mut IntoIter<Element<T>>,
+    limit: usize,
+    cx: &mut TaskContext,
+    ahead: bool,
+    mut prefetch: impl FnMut(&mut L, &T) -> Result<()>,
+) -> Result<usize> {
+    let mut taken = 0;
+    while taken < limit && !cx.halt {
+        if ahead && taken % PREFETCH == 0 {
+            for element in batch.as_slice().iter().take(PREFETCH) {
+                prefetch(link, &element.value)?;
+            }
+        }
+        let Some(element) = batch.next() else { break };
+        taken += 1;
+        link.element(element, cx)?;
+    }
+    Ok(taken)
+}
+
 /// A boxed link.
 pub(crate) type Next<T> = Box<dyn Link<T>>;
 

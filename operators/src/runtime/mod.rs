@@ -22,6 +22,7 @@ pub(crate) mod query;
 pub(crate) mod report;
 pub(crate) mod shell;
 pub(crate) mod signal;
+pub(crate) mod slice;
 pub(crate) mod snapshot;
 pub(crate) mod source_task;
 pub(crate) mod task;

@@ -29,7 +29,6 @@ impl Signal {
         }
     }
 
-    #[cfg(feature = "testing")]
     pub(crate) fn is_raised(&self) -> bool {
         self.raised.load(Ordering::Acquire)
     }

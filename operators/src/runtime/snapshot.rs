@@ -3,11 +3,12 @@
 use super::event::{Barrier, SnapshotPurpose, TaskContext};
 use super::inbox::Inbox;
 use super::report::{Envelope, Report};
+use super::slice::Slice;
 use super::writer::WriterMessage;
 use crate::checkpoint::{Ack, PhaseTimes, ShardKey};
 use crate::error::Result;
 use crate::operator_state::OperatorState;
-use state_backend::{PumpBudget, PumpStatus, SnapshotKind, StateStore};
+use state_backend::{PumpStatus, SnapshotKind, StateStore};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -59,7 +60,7 @@ pub(crate) struct SnapshotPart {
     pub(crate) clock: Arc<dyn Clock>,
     /// `None`: the job takes no checkpoints.
     pub(crate) writer: Option<Arc<Inbox<WriterMessage>>>,
-    pub(crate) slice: PumpBudget,
+    pub(crate) slice: Slice,
     /// Oldest first: the order in which the store captures them.
     captures: VecDeque<Capture>,
     /// Something is restored or acknowledged. Before that a delta holds all state, and no deletions: it
@@ -77,7 +78,7 @@ impl SnapshotPart {
         reporter: Reporter,
         clock: Arc<dyn Clock>,
         writer: Option<Arc<Inbox<WriterMessage>>>,
-        slice: PumpBudget,
+        slice: Slice,
         based: bool,
     ) -> Self {
         Self {
@@ -142,7 +143,7 @@ impl SnapshotPart {
         }
         let start = self.clock.elapsed();
         let mut chunks = Vec::new();
-        let status = store.pump(self.slice, &mut chunks)?;
+        let status = store.pump(self.slice.budget(), &mut chunks)?;
         if let Some(capture) = self.captures.front() {
             let checkpoint = capture.id;
             for chunk in chunks {
@@ -172,9 +173,9 @@ impl SnapshotPart {
             }
             PumpStatus::Idle => {}
         }
-        self.max_slice = self
-            .max_slice
-            .max(self.clock.elapsed().saturating_sub(start));
+        let took = self.clock.elapsed().saturating_sub(start);
+        self.slice.took(took);
+        self.max_slice = self.max_slice.max(took);
         super::metrics::max(&cx.metrics.max_slice_ns, self.max_slice);
         self.send_backlog(cx);
         Ok(())

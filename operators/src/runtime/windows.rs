@@ -1,8 +1,7 @@
 //! Windows of each key over keyed state.
 
 use super::event::{Event, Flow, TaskContext};
-use super::keyed::PREFETCH;
-use super::link::{Link, Next};
+use super::link::{Link, Next, prefetched};
 use super::metrics::add;
 use super::snapshot::SnapshotPart;
 use super::timers::TimerKey;
@@ -318,20 +317,10 @@ where
         cx: &mut TaskContext,
     ) -> Result<usize> {
         let ahead = self.store.outgrows_caches();
-        let mut taken = 0;
-        while taken < limit && !cx.halt {
-            if ahead && taken % PREFETCH == 0 {
-                for element in batch.as_slice().iter().take(PREFETCH) {
-                    self.selector
-                        .scope(&element.value, &mut self.store)
-                        .prefetch();
-                }
-            }
-            let Some(element) = batch.next() else { break };
-            taken += 1;
-            self.element(element, cx)?;
-        }
-        Ok(taken)
+        prefetched(self, batch, limit, cx, ahead, |link, value| {
+            link.selector.scope(value, &mut link.store).prefetch();
+            Ok(())
+        })
     }
 
     fn event(&mut self, event: &mut Event<'_>, cx: &mut TaskContext) -> Result<Flow> {

@@ -1,51 +1,12 @@
 //! Promise: the operators that the Flink tutorial teaches do here what they do there.
 
 use crate::support::{checkpointed, memory_store};
-use operators::{
-    CheckpointedFunction, Collector, Element, FunctionContext, Generator, ListMode, OperatorState,
-    ProcessFunction, Result, StopMode, StreamEnvironment,
-};
+use buffering::Buffering;
+use operators::{Generator, StopMode, StreamEnvironment};
 
-/// Hands its elements on in batches of ten, and loses none over a restore.
-#[derive(Default)]
-struct Buffering {
-    buffered: Vec<u64>,
-}
-
-impl ProcessFunction for Buffering {
-    type In = u64;
-    type Out = Vec<u64>;
-
-    fn on_element(
-        &mut self,
-        element: Element<u64>,
-        _: &mut FunctionContext<'_>,
-        out: &mut dyn Collector<Vec<u64>>,
-    ) -> Result<()> {
-        self.buffered.push(element.value);
-        if self.buffered.len() >= 10 {
-            out.collect(std::mem::take(&mut self.buffered));
-        }
-        Ok(())
-    }
-
-    fn checkpointed(&mut self) -> Option<&mut dyn CheckpointedFunction> {
-        Some(self)
-    }
-}
-
-impl CheckpointedFunction for Buffering {
-    fn initialize_state(&mut self, state: &OperatorState) -> Result<()> {
-        if state.is_restored() {
-            self.buffered = state.list("buffered-elements")?;
-        }
-        Ok(())
-    }
-
-    fn snapshot_state(&mut self, state: &mut OperatorState) -> Result<()> {
-        state.put("buffered-elements", ListMode::Split, &self.buffered)
-    }
-}
+#[path = "../../examples/buffering.rs"]
+#[expect(dead_code, reason = "its main is for who runs the example")]
+mod buffering;
 
 #[test]
 fn a_buffering_function_loses_nothing_over_restores_and_rescaling() {
@@ -56,9 +17,9 @@ fn a_buffering_function_loses_nothing_over_restores_and_rescaling() {
         let env = StreamEnvironment::new();
         let results = env
             .source("numbers", Generator::new(EVENTS, |n| n).with_splits(6))
-            .rebalance()
-            .parallelism(parallelism)
+            .key_by(|n| *n)
             .process("buffer", Buffering::default)
+            .parallelism(parallelism)
             .collect("out");
         let job = env.execute(checkpointed(&store, 1)).unwrap();
         if round < 2 {
