@@ -7,8 +7,7 @@ use super::align::{Aligner, Alignment, InputKind};
 use super::channel::{Channel, Mark, Packet, Tail};
 use super::event::{Barrier, Event, Flow, Flush, Passing};
 use super::in_flight::{Recorder, Recovered};
-use super::keyed::PREFETCH;
-use super::link::Next;
+use super::link::{Next, PREFETCH};
 use super::report::Command;
 use super::shell::Shell;
 use super::snapshot::micros;
@@ -24,9 +23,6 @@ use std::time::Duration;
 use std::vec::IntoIter;
 use time_engine::watermark::{Signal, WatermarkStatus, WatermarkValve};
 use time_engine::{Timestamp, Watermark};
-
-/// Elements taken at a time when a barrier may come to overtake them.
-const STRIDE: usize = 16;
 
 /// One queue that feeds the task.
 pub(crate) struct Input<T> {
@@ -227,12 +223,9 @@ impl<T: Send + 'static> InputTask<T> {
         loop {
             let until = current.mark.map_or(usize::MAX, |(at, _)| at);
             if current.taken < until && current.elements.len() > 0 {
-                let mut limit = (until - current.taken).min(PREFETCH);
-                if self.recorder.is_some() {
-                    if is_called(&self.inputs, &self.shell) {
-                        return Ok(false);
-                    }
-                    limit = limit.min(STRIDE);
+                let limit = (until - current.taken).min(PREFETCH);
+                if self.recorder.is_some() && is_called(&self.inputs, &self.shell) {
+                    return Ok(false);
                 }
                 let cx = &mut self.shell.cx;
                 let taken = self.chain.elements(&mut current.elements, limit, cx)?;

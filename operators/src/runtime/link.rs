@@ -32,7 +32,7 @@ pub(crate) trait Link<T>: Send {
 
 /// Elements whose state is brought near at a time: few enough that the first is still near when the last
 /// has come.
-const PREFETCH: usize = 16;
+pub(crate) const PREFETCH: usize = 16;
 
 /// [`Link::elements`] that, when the state is larger than the caches (`ahead`), asks for what the next few
 /// elements will look up before it works them off.
