@@ -1,33 +1,13 @@
 //! `weir checkpoint` and `weir savepoint`, as a user runs them on what a gateway left behind.
 
+use crate::command::weir;
 use crate::gateway_under_test::{Gateway, config, event};
 use gateway::{
     Backend,
     proto::v1::{TriggerCheckpointRequest, admin_client::AdminClient},
 };
 use serde_json::Value;
-use std::{
-    ffi::OsStr,
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-    sync::LazyLock,
-    time::Duration,
-};
-use tests::weir::binary;
-
-static BINARY: LazyLock<PathBuf> = LazyLock::new(|| binary().unwrap());
-
-/// Exit code, output and errors of `weir ARGUMENTS...`.
-fn weir<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> (i32, String, String) {
-    let output = Command::new(&*BINARY).args(arguments).output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (
-        output.status.code().unwrap(),
-        text(output.stdout),
-        text(output.stderr),
-    )
-}
+use std::{ffi::OsStr, fs, path::Path, time::Duration};
 
 /// `weir COMMAND --format json` on a directory: one JSON value a line.
 fn json(command: &str, dir: &Path, more: &[&str]) -> Vec<Value> {

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod checkpoints;
+mod command;
 mod crash;
 mod deskdrop;
 mod gateway_under_test;

@@ -1,5 +1,6 @@
 //! Rules, reasons and experiments over the wire: changed while running, durable, checked.
 
+use crate::command::weir;
 use crate::gateway_under_test::{Gateway, config, event};
 use gateway::{
     Backend, Model,
@@ -188,5 +189,65 @@ async fn experiments_count_what_was_shown_and_taken() {
     assert_eq!(answer.reports.len(), 2);
     assert_eq!(sum(|r| r.impressions), shown.len() as u64);
     assert_eq!(sum(|r| r.outcomes), 1);
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commands_explain_and_steer() {
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = Gateway::start(config(dir.path(), Backend::Memory)).await;
+    let position = visits(&gateway).await;
+    let best = list(&gateway, position).await[0].clone();
+    let ask = |words: &[&str]| {
+        let to = ["--to", gateway.address.as_str()];
+        weir(words.iter().chain(&to))
+    };
+    let json = |words: &[&str]| -> Vec<serde_json::Value> {
+        let (code, output, errors) = ask(&[words, &["--format", "json"]].concat());
+        assert_eq!(code, 0, "{words:?}: {output}{errors}");
+        let lines = output.lines();
+        lines
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    };
+    let explain = ["explain", "--user", "ann", "--item"];
+
+    let why = &json(&[&explain[..], &[&best]].concat())[0];
+    assert_eq!(
+        (&why["outcome"], &why["rank"]),
+        (&"recommended".into(), &1.into())
+    );
+    assert!(!why["contributions"].as_array().unwrap().is_empty());
+    let (code, table, _) = ask(&[&explain[..], &["i3"]].concat());
+    assert!(code == 0 && table.contains("ann has had it"), "{table}");
+    let (code, _, errors) = ask(&[&explain[..], &[""]].concat());
+    assert!(code == 2 && errors.contains("item_id"), "{code} {errors}");
+
+    let file = dir.path().join("rules.json");
+    let path = file.to_str().unwrap();
+    std::fs::write(&file, format!("{{\"deny\": [\"{best}\"]}}")).unwrap();
+    let (code, set, errors) = ask(&["rules", "set", path]);
+    assert!(code == 0 && set.contains("log position"), "{set}{errors}");
+    let denied = || json(&[&explain[..], &[&best]].concat())[0]["outcome"] == "filtered";
+    // It is acknowledged when it is in the log, and holds when it is learnt.
+    assert!((0..200).any(|_| denied()));
+    assert_eq!(json(&["rules", "get"])[0]["deny"][0], best.as_str());
+    std::fs::write(&file, "{\"denny\": []}").unwrap();
+    let (code, _, errors) = ask(&["rules", "set", path]);
+    assert!(code == 2 && errors.contains("denny"), "{code} {errors}");
+    let (code, _, errors) = ask(&["rules", "set", "/no/such/file"]);
+    assert!(code != 0 && errors.contains("/no/such/file"), "{errors}");
+
+    let (_, none, _) = ask(&["experiments"]);
+    assert!(none.contains("no experiment runs"), "{none}");
+    let experiments = r#"[{"name": "diverse", "variants": [{"name": "control", "weight": 1},
+        {"name": "mmr", "weight": 1, "rules": {"diversity": 0.3}}]}]"#;
+    std::fs::write(&file, experiments).unwrap();
+    let reports = json(&["experiments", "--set", path]);
+    let variants = reports
+        .iter()
+        .map(|report| report["variant"].as_str().unwrap());
+    assert_eq!(variants.collect::<Vec<_>>(), ["control", "mmr"]);
+    assert_eq!(reports[0]["impressions"], 0);
     gateway.stop().await;
 }
