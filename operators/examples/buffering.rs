@@ -28,8 +28,9 @@ impl Operator for Buffering {
         out: &mut dyn Collector<Vec<u64>>,
     ) -> Result<()> {
         self.buffered.push(element.value);
-        if self.buffered.len() >= 10 {
-            out.collect(std::mem::take(&mut self.buffered));
+        // restored over fewer subtasks it may have several batches at once
+        while self.buffered.len() >= 10 {
+            out.collect(self.buffered.drain(..10).collect());
         }
         Ok(())
     }
