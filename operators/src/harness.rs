@@ -223,6 +223,11 @@ impl<O: Operator, S: KeySelector<O::In>> OperatorHarness<O, S> {
         &mut self.link.operator
     }
 
+    /// Its keyed state, to look into: `harness.state().scope(&key)` with a handle of the operator's.
+    pub fn state(&mut self) -> &mut StateStore {
+        &mut self.link.store
+    }
+
     /// Timers that wait.
     pub fn timers(&self) -> usize {
         self.link.timers.len()

@@ -174,6 +174,7 @@ mod function;
 mod graph;
 #[cfg(feature = "testing")]
 mod harness;
+mod interval_join;
 mod job;
 mod key;
 mod keyed_stream;
@@ -181,6 +182,7 @@ mod operator;
 mod operator_state;
 mod partition;
 mod restart;
+mod running;
 mod runtime;
 mod side_output;
 #[cfg(feature = "testing")]
@@ -209,6 +211,7 @@ pub use file_sink::FileSink;
 pub use function::{FunctionContext, ProcessFunction};
 #[cfg(feature = "testing")]
 pub use harness::{HarnessOptions, HarnessSnapshot, OperatorHarness, SideResults};
+pub use interval_join::{IntervalJoin, late_left, late_right};
 pub use job::{CompletedCheckpoint, RunningJob, StreamEnvironment, Ticket};
 pub use key::{KeyByRef, KeyByValue, KeySelector};
 pub use keyed_stream::{KeyedStream, Queryable};

@@ -43,7 +43,7 @@ impl<T> Extract<T, T> for WholeElement {
 }
 
 /// A computed part.
-pub struct Part<F>(F);
+pub struct Part<F>(pub(crate) F);
 
 impl<F> fmt::Debug for Part<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,6 +1,7 @@
 //! Promise: whatever fails, state is as if each element had come once.
 
-use crate::support::{Count, Sessions, Trap, checkpointed, memory_store};
+use crate::support::{Count, Gate, HangingBlobs, Sessions, Trap, checkpointed, memory_store};
+use checkpoint_store::{CheckpointStore, StoreOptions};
 use operators::{
     CheckpointConfig, Generator, JobConfig, JobState, RestartStrategy, RunningJob, StopMode,
     StreamEnvironment,
@@ -235,4 +236,24 @@ fn drained_state_is_checkpointed_and_told_of() {
         .map(|split| split.position.as_u64().unwrap() / 2)
         .sum();
     assert_eq!(counted, read);
+}
+
+#[test]
+fn a_detached_job_does_not_wait_for_storage_that_hangs() {
+    let gate = Arc::<Gate>::default();
+    let blobs = Arc::new(HangingBlobs::new(&gate));
+    let store = CheckpointStore::open(Arc::clone(&blobs) as _, StoreOptions::default()).unwrap();
+    let env = StreamEnvironment::new();
+    env.source("numbers", Generator::unbounded(|n| (n % KEYS, n)))
+        .key_by(|(key, _)| *key)
+        .process("count", || Count::new(&Arc::default()))
+        .for_each("out", |_| Ok(()));
+    let job = env.execute(checkpointed(&store, 1)).unwrap();
+    while !blobs.waits.load(Ordering::Acquire) {
+        std::thread::yield_now();
+    }
+    job.detach();
+    // without the line above this would wait for a thread that waits at the gate
+    drop(job);
+    gate.open();
 }

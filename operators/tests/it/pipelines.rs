@@ -60,6 +60,40 @@ fn keyed_state_counts_each_key_at_any_parallelism() {
 }
 
 #[test]
+fn running_aggregates_tell_what_has_come_so_far_at_any_parallelism() {
+    for parallelism in [1, 3] {
+        let env = StreamEnvironment::new();
+        let numbers = env.source("numbers", Generator::new(5_000, |n| (n % 13, n)));
+        let reduced = numbers
+            .clone()
+            .key_by(|(key, _)| *key)
+            .reduce("sum", |sum, (_, n)| sum.1 += n)
+            .parallelism(parallelism)
+            .collect("sums");
+        let counted = numbers
+            .key_by(|(key, _)| *key)
+            .aggregate("count", time_engine::window::Count::new)
+            .parallelism(parallelism)
+            .collect("counts");
+        env.execute(JobConfig::default()).unwrap().wait().unwrap();
+        let (mut sums, mut counts) = (BTreeMap::new(), BTreeMap::new());
+        let mut next: BTreeMap<u64, u64> = (0..13).map(|key| (key, key)).collect();
+        for (key, sum) in reduced.take() {
+            // each key's elements come in order: key, key + 13, key + 26, ...
+            let n = next.get_mut(&key).expect("a known key");
+            assert_eq!(sum, sums.get(&key).copied().unwrap_or(0) + *n);
+            sums.insert(key, sum);
+            *n += 13;
+        }
+        for (key, count) in counted.take() {
+            assert_eq!(count, counts.insert(key, count).unwrap_or(0) + 1);
+        }
+        assert_eq!(sums.values().sum::<u64>(), (0..5_000).sum::<u64>());
+        assert_eq!((counts.len(), counts.values().sum::<u64>()), (13, 5_000));
+    }
+}
+
+#[test]
 fn two_operators_take_the_same_stream_by_different_keys() {
     let env = StreamEnvironment::new();
     let trap = Arc::<Trap>::default();

@@ -5,12 +5,12 @@ use checkpoint_store::{
     StoreOptions,
 };
 use operators::{
-    CheckpointConfig, Collector, Element, Error, JobConfig, Operator, OperatorContext,
-    QueryOperator, RestartStrategy, Result,
+    CheckpointConfig, CheckpointedFunction, Collector, Element, Error, JobConfig, Operator,
+    OperatorContext, OperatorState, QueryOperator, RestartStrategy, Result,
 };
 use state_backend::{StateStore, ValueDef, ValueState};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 use time_engine::{TimeDomain, Timestamp};
 
@@ -18,6 +18,8 @@ use time_engine::{TimeDomain, Timestamp};
 pub(crate) struct Count {
     pub(crate) seen: ValueState<u64>,
     pub(crate) trap: Arc<Trap>,
+    /// Set when it takes a snapshot.
+    pub(crate) snapshot: Arc<AtomicBool>,
 }
 
 /// Fails once each time it has counted down.
@@ -54,6 +56,7 @@ impl Count {
         Self {
             seen: ValueState::default(),
             trap: Arc::clone(trap),
+            snapshot: Arc::default(),
         }
     }
 }
@@ -78,6 +81,21 @@ impl Operator for Count {
         let n = seen.get(&mut cx.state)?.copied().unwrap_or(0) + 1;
         seen.set(&mut cx.state, n)?;
         out.collect((element.value.0, n));
+        Ok(())
+    }
+
+    fn checkpointed(&mut self) -> Option<&mut dyn CheckpointedFunction> {
+        Some(self)
+    }
+}
+
+impl CheckpointedFunction for Count {
+    fn initialize_state(&mut self, _: &OperatorState) -> Result<()> {
+        Ok(())
+    }
+
+    fn snapshot_state(&mut self, _: &mut OperatorState) -> Result<()> {
+        self.snapshot.store(true, Ordering::Release);
         Ok(())
     }
 }
@@ -159,6 +177,83 @@ pub(crate) fn checkpointed(store: &CheckpointStore, parallelism: usize) -> JobCo
         .with_checkpoints(checkpoints)
         .with_source_batch(64)
         .with_restart(RestartStrategy::fixed_delay(100, Duration::ZERO))
+}
+
+/// Holds threads up until it is open.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    open: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Gate {
+    pub(crate) fn pass(&self) {
+        let open = self.open.lock().expect("the test goes on");
+        drop(
+            self.changed
+                .wait_while(open, |open| !*open)
+                .expect("the test goes on"),
+        );
+    }
+
+    pub(crate) fn open(&self) {
+        *self.open.lock().expect("the test goes on") = true;
+        self.changed.notify_all();
+    }
+}
+
+/// Storage whose writes of state wait at a gate.
+#[derive(Debug)]
+pub(crate) struct HangingBlobs {
+    inner: MemoryBlobs,
+    gate: Arc<Gate>,
+    /// A write has come to the gate.
+    pub(crate) waits: AtomicBool,
+}
+
+impl HangingBlobs {
+    pub(crate) fn new(gate: &Arc<Gate>) -> Self {
+        Self {
+            inner: MemoryBlobs::new(),
+            gate: Arc::clone(gate),
+            waits: AtomicBool::new(false),
+        }
+    }
+}
+
+impl BlobStore for HangingBlobs {
+    fn get(&self, path: &BlobPath) -> checkpoint_store::Result<Option<bytes::Bytes>> {
+        self.inner.get(path)
+    }
+
+    fn get_range(
+        &self,
+        path: &BlobPath,
+        range: std::ops::Range<u64>,
+    ) -> checkpoint_store::Result<Option<bytes::Bytes>> {
+        self.inner.get_range(path, range)
+    }
+
+    fn put(
+        &self,
+        path: &BlobPath,
+        bytes: bytes::Bytes,
+        mode: PutMode,
+    ) -> checkpoint_store::Result<PutOutcome> {
+        if path.as_str().ends_with(".parquet") {
+            self.waits.store(true, Ordering::Release);
+            self.gate.pass();
+        }
+        self.inner.put(path, bytes, mode)
+    }
+
+    fn list(&self, prefix: &BlobPath) -> checkpoint_store::Result<Vec<BlobInfo>> {
+        self.inner.list(prefix)
+    }
+
+    fn delete(&self, path: &BlobPath) -> checkpoint_store::Result<()> {
+        self.inner.delete(path)
+    }
 }
 
 /// Storage that fails now and then: before it has done anything, or after it has written.

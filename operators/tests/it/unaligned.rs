@@ -1,17 +1,15 @@
 //! Promise: a checkpoint with unaligned barriers does not wait for what is in the queues, and loses none of
 //! it.
 
-use crate::support::memory_store;
+use crate::support::{Count, Gate, memory_store};
 use checkpoint_store::CheckpointStore;
 use operators::{
-    Barriers, CheckpointConfig, CheckpointMode, CheckpointedFunction, Collected, Collector,
-    Element, ExchangeOptions, Generator, JobConfig, JobState, Operator, OperatorContext,
-    OperatorState, RestartStrategy, Result, RunningJob, StopMode, StreamEnvironment,
+    Barriers, CheckpointConfig, CheckpointMode, Collected, ExchangeOptions, Generator, JobConfig,
+    JobState, RestartStrategy, RunningJob, StopMode, StreamEnvironment,
 };
-use state_backend::{StateStore, ValueDef, ValueState};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 use time_engine::window::{SharedWindows, Sum, WindowSpec};
 
@@ -19,72 +17,6 @@ const EVENTS: u64 = 5_000;
 const KEYS: u64 = 11;
 const BATCH: usize = 8;
 const QUEUE: usize = 4;
-
-/// Numbers the elements of each key, and tells when it takes a snapshot.
-struct Count {
-    seen: ValueState<u64>,
-    snapshot: Arc<AtomicBool>,
-}
-
-impl Operator for Count {
-    type In = (u64, u64);
-    type Out = (u64, u64);
-
-    fn open(&mut self, store: &mut StateStore) -> Result<()> {
-        self.seen = store.value(&ValueDef::new("seen"))?;
-        Ok(())
-    }
-
-    fn on_element(
-        &mut self,
-        element: Element<(u64, u64)>,
-        cx: &mut OperatorContext<'_>,
-        out: &mut dyn Collector<(u64, u64)>,
-    ) -> Result<()> {
-        let n = self.seen.get(&mut cx.state)?.copied().unwrap_or(0) + 1;
-        self.seen.set(&mut cx.state, n)?;
-        out.collect((element.value.0, n));
-        Ok(())
-    }
-
-    fn checkpointed(&mut self) -> Option<&mut dyn CheckpointedFunction> {
-        Some(self)
-    }
-}
-
-impl CheckpointedFunction for Count {
-    fn initialize_state(&mut self, _: &OperatorState) -> Result<()> {
-        Ok(())
-    }
-
-    fn snapshot_state(&mut self, _: &mut OperatorState) -> Result<()> {
-        self.snapshot.store(true, Ordering::Release);
-        Ok(())
-    }
-}
-
-/// Holds elements up until it is open.
-#[derive(Default)]
-struct Gate {
-    open: Mutex<bool>,
-    changed: Condvar,
-}
-
-impl Gate {
-    fn pass(&self) {
-        let open = self.open.lock().expect("the test goes on");
-        drop(
-            self.changed
-                .wait_while(open, |open| !*open)
-                .expect("the test goes on"),
-        );
-    }
-
-    fn open(&self) {
-        *self.open.lock().expect("the test goes on") = true;
-        self.changed.notify_all();
-    }
-}
 
 /// Counts, and then comes to a gate in another task.
 struct Running {
@@ -111,8 +43,8 @@ fn start(store: &CheckpointStore, barriers: Barriers, parallelism: usize) -> Run
         .with_codec()
         .key_by(|(key, _)| *key)
         .process("count", move || Count {
-            seen: ValueState::default(),
             snapshot: Arc::clone(&taken),
+            ..Count::new(&Arc::default())
         })
         .parallelism(parallelism)
         .with_codec()
