@@ -2,26 +2,26 @@
 
 use crate::element::Element;
 use crate::error::{Error, Result};
+use crate::file_format::{FileFormat, Lines};
 use crate::operator::SubtaskInfo;
 use crate::sink::TransactionalSink;
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-/// Writes each element as a line into files of a directory.
+/// Writes elements into files of a directory: lines, or another [`FileFormat`] (Flink's `FileSink`).
 ///
-/// The lines between two barriers go into a file whose name begins with a dot. At the barrier it is synced,
+/// The elements between two barriers go into a file whose name begins with a dot. At the barrier it is synced,
 /// and when the checkpoint is complete it is renamed to `part-SUBTASK-CHECKPOINT`: whoever reads the
-/// files without a dot reads each line exactly once, whatever failed in between.
-pub struct FileSink<F> {
+/// files without a dot reads each element exactly once, whatever failed in between. A directory that has files
+/// of another job keeps them: names that are taken get a number.
+pub struct FileSink<F: FileFormat> {
     directory: PathBuf,
-    format: Arc<F>,
+    format: F,
     subtask: usize,
-    open: Option<BufWriter<File>>,
+    open: Option<F::Writer>,
 }
 
-impl<F> std::fmt::Debug for FileSink<F> {
+impl<F: FileFormat> std::fmt::Debug for FileSink<F> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("FileSink")
             .field("directory", &self.directory)
@@ -29,13 +29,19 @@ impl<F> std::fmt::Debug for FileSink<F> {
     }
 }
 
-impl<F> FileSink<F> {
-    /// Writes what `format` makes of each element into `directory`, which is created.
-    pub fn new(directory: impl Into<PathBuf>, format: F) -> Self {
-        let directory = directory.into();
+impl<T: Send + 'static, F: Fn(&T) -> String + Send + 'static> FileSink<Lines<T, F>> {
+    /// Writes what `line` makes of each element, and a line end, into `directory`, which is created.
+    pub fn new(directory: impl Into<PathBuf>, line: F) -> Self {
+        Self::with_format(directory, Lines::new(line))
+    }
+}
+
+impl<F: FileFormat> FileSink<F> {
+    /// Writes files of this format into `directory`, which is created.
+    pub fn with_format(directory: impl Into<PathBuf>, format: F) -> Self {
         Self {
-            directory,
-            format: Arc::new(format),
+            directory: directory.into(),
+            format,
             subtask: 0,
             open: None,
         }
@@ -45,8 +51,17 @@ impl<F> FileSink<F> {
         self.directory.join(format!(".open-{}", self.subtask))
     }
 
-    fn name(&self, checkpoint: u64) -> String {
-        format!("part-{}-{checkpoint:010}", self.subtask)
+    /// A name that no visible file has: a job that began anew counts its checkpoints from 1 again.
+    fn free_name(&self, checkpoint: u64) -> String {
+        let extension = self.format.extension();
+        let stem = format!("part-{}-{checkpoint:010}", self.subtask);
+        let mut name = format!("{stem}{extension}");
+        let mut n = 1;
+        while self.directory.join(&name).exists() {
+            name = format!("{stem}-{n}{extension}");
+            n += 1;
+        }
+        name
     }
 
     fn hidden(&self, name: &str) -> PathBuf {
@@ -54,7 +69,15 @@ impl<F> FileSink<F> {
     }
 }
 
-fn io(operation: &'static str) -> impl FnOnce(std::io::Error) -> Error {
+/// Which subtask wrote the hidden file of this name.
+fn writer_of(name: &str) -> Option<usize> {
+    let rest = name
+        .strip_prefix(".part-")
+        .or_else(|| name.strip_prefix(".open-"))?;
+    rest.split('-').next()?.parse().ok()
+}
+
+pub(crate) fn io(operation: &'static str) -> impl FnOnce(std::io::Error) -> Error {
     move |source| Error::Io { operation, source }
 }
 
@@ -65,51 +88,47 @@ fn sync_directory(path: &Path) -> Result<()> {
         .map_err(io("sync the sink's directory"))
 }
 
-impl<T, F> TransactionalSink<T> for FileSink<F>
-where
-    F: Fn(&T) -> String + Send + Sync + 'static,
-{
+impl<F: FileFormat> TransactionalSink<F::In> for FileSink<F> {
     fn open(&mut self, info: &SubtaskInfo, prepared: &[Vec<u8>]) -> Result<()> {
         self.subtask = info.subtask;
         fs::create_dir_all(&self.directory).map_err(io("create the sink's directory"))?;
         for transaction in prepared {
-            TransactionalSink::<T>::commit(self, transaction)?;
+            self.commit(transaction)?;
         }
-        // what is hidden and of this subtask was prepared for checkpoints that never were
-        let mine = format!(".part-{}-", self.subtask);
+        // What is still hidden was prepared for checkpoints that never were. A job that has fewer subtasks now
+        // shares the files of the others out.
         for entry in fs::read_dir(&self.directory).map_err(io("list the sink's directory"))? {
             let entry = entry.map_err(io("list the sink's directory"))?;
             let name = entry.file_name();
             let name = name.to_string_lossy();
+            let mine =
+                writer_of(&name).is_some_and(|writer| writer % info.parallelism == self.subtask);
             let listed = |t: &Vec<u8>| name.as_bytes().get(1..) == Some(t.as_slice());
-            if name.starts_with(&mine) && !prepared.iter().any(listed) {
+            if mine && !prepared.iter().any(listed) {
                 fs::remove_file(entry.path()).map_err(io("remove a file of the sink"))?;
             }
         }
         Ok(())
     }
 
-    fn write(&mut self, element: Element<T>) -> Result<()> {
-        let line = (self.format)(&element.value);
+    fn write(&mut self, element: Element<F::In>) -> Result<()> {
         let writer = match &mut self.open {
             Some(writer) => writer,
             None => {
                 let file = File::create(self.open_path()).map_err(io("create a file"))?;
-                self.open.insert(BufWriter::new(file))
+                self.open.insert(self.format.begin(file)?)
             }
         };
-        writeln!(writer, "{line}").map_err(io("write a line"))
+        self.format.write(writer, element)
     }
 
     fn prepare(&mut self, checkpoint: u64) -> Result<Option<Vec<u8>>> {
         let Some(writer) = self.open.take() else {
             return Ok(None);
         };
-        let file = writer
-            .into_inner()
-            .map_err(|error| io("write a file")(error.into_error()))?;
+        let file = self.format.finish(writer)?;
         file.sync_all().map_err(io("sync a file"))?;
-        let name = self.name(checkpoint);
+        let name = self.free_name(checkpoint);
         fs::rename(self.open_path(), self.hidden(&name)).map_err(io("rename a file"))?;
         sync_directory(&self.directory)?;
         Ok(Some(name.into_bytes()))

@@ -157,6 +157,7 @@
 //!
 //! # Features
 //!
+//! * `parquet`: `FileSink` writes Parquet, too.
 //! * `testing`: `OperatorHarness` drives one operator by hand, `simulate` runs a whole job from a seed.
 
 #![forbid(unsafe_code)]
@@ -169,6 +170,7 @@ mod connect;
 mod connect_broadcast;
 mod element;
 mod error;
+mod file_format;
 mod file_sink;
 mod function;
 mod graph;
@@ -180,6 +182,8 @@ mod key;
 mod keyed_stream;
 mod operator;
 mod operator_state;
+#[cfg(feature = "parquet")]
+mod parquet_format;
 mod partition;
 mod restart;
 mod running;
@@ -207,6 +211,7 @@ pub use connect::{Either, EitherKey};
 pub use connect_broadcast::BroadcastConnectedStream;
 pub use element::{Collector, Element};
 pub use error::{Cause, Error, Result};
+pub use file_format::{FileFormat, Lines};
 pub use file_sink::FileSink;
 pub use function::{FunctionContext, ProcessFunction};
 #[cfg(feature = "testing")]
@@ -217,6 +222,8 @@ pub use key::{KeyByRef, KeyByValue, KeySelector};
 pub use keyed_stream::{KeyedStream, Queryable};
 pub use operator::{Operator, OperatorContext, QueryOperator, SubtaskInfo, Timers};
 pub use operator_state::{CheckpointedFunction, ListMode, OperatorState};
+#[cfg(feature = "parquet")]
+pub use parquet_format::{Parquet, ParquetFile};
 pub use partition::Partitioner;
 pub use restart::{RestartCounter, RestartDecision, RestartStrategy};
 pub use runtime::query::QueryHandle;
