@@ -172,6 +172,7 @@ mod element;
 mod error;
 mod file_format;
 mod file_sink;
+mod file_source;
 mod function;
 mod graph;
 #[cfg(feature = "testing")]
@@ -213,6 +214,7 @@ pub use element::{Collector, Element};
 pub use error::{Cause, Error, Result};
 pub use file_format::{FileFormat, Lines};
 pub use file_sink::FileSink;
+pub use file_source::{FileReader, FileSource};
 pub use function::{FunctionContext, ProcessFunction};
 #[cfg(feature = "testing")]
 pub use harness::{HarnessOptions, HarnessSnapshot, OperatorHarness, SideResults};
