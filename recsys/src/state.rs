@@ -7,12 +7,21 @@ use crate::serve::Settings;
 
 const USER_IDS: MapDef<String, u32> = MapDef::new("recommender-user-ids");
 const ITEM_IDS: MapDef<String, u32> = MapDef::new("recommender-item-ids");
-const USERS: MapDef<u32, UserRecord> = MapDef::new("recommender-users");
-const ITEMS: MapDef<u32, ItemRecord> = MapDef::new("recommender-items");
-const ROWS: MapDef<u32, Row> = MapDef::new("recommender-neighbours");
+const USERS: MapDef<u32, UserRecord> =
+    MapDef::new("recommender-users").with_version(VERSION, refuse);
+const ITEMS: MapDef<u32, ItemRecord> =
+    MapDef::new("recommender-items").with_version(VERSION, refuse);
+const ROWS: MapDef<u32, Row> = MapDef::new("recommender-neighbours").with_version(VERSION, refuse);
 const GLOBAL: ValueDef<Global> = ValueDef::new("recommender-global");
 const CATALOGUE: MapDef<String, CatalogueItem> = MapDef::new("recommender-catalogue");
 const SETTINGS: ValueDef<Settings> = ValueDef::new("recommender-settings");
+
+/// Of the records with packed lists; no release wrote the version before.
+const VERSION: u32 = 2;
+
+fn refuse<T>(version: u32, _: &[u8]) -> std::result::Result<T, String> {
+    Err(format!("version {version} was never released"))
+}
 
 /// The recommender's records as keyed state: checkpointed, restored and moved with everything else.
 ///
@@ -95,6 +104,10 @@ impl Records for StateRecords<'_, '_> {
     fn user(&mut self, slot: u32) -> Result<Option<&UserRecord>> {
         Ok(self.states.users.get(self.scope, &slot)?)
     }
+    #[inline(never)]
+    fn prefetch_users(&mut self, slots: &[u32]) -> Result<()> {
+        Ok(self.states.users.prefetch(self.scope, slots)?)
+    }
     fn update_user<T>(&mut self, slot: u32, f: impl FnOnce(&mut UserRecord) -> T) -> Result<T> {
         let users = &self.states.users;
         Ok(users.update_or_insert_with(self.scope, &slot, UserRecord::default, f)?)
@@ -110,6 +123,10 @@ impl Records for StateRecords<'_, '_> {
     #[inline(never)]
     fn row(&mut self, slot: u32) -> Result<Option<&Row>> {
         Ok(self.states.rows.get(self.scope, &slot)?)
+    }
+    #[inline(never)]
+    fn prefetch_rows(&mut self, slots: &[u32]) -> Result<()> {
+        Ok(self.states.rows.prefetch(self.scope, slots)?)
     }
     fn update_row<T>(&mut self, slot: u32, f: impl FnOnce(&mut Row) -> T) -> Result<T> {
         let rows = &self.states.rows;

@@ -17,8 +17,17 @@ fn order(a: &(f64, Handle), b: &(f64, Handle)) -> std::cmp::Ordering {
 }
 
 impl Board {
-    /// Moves an item from its old key to a new one.
+    /// Moves an item from its old key to a new, larger one.
+    #[inline]
     pub(crate) fn update(&mut self, item: Handle, old: f64, new: f64, cap: usize) {
+        // Most items are behind the last of a full board, and stay there.
+        let behind = |last| order(last, &(new, item)).is_lt();
+        if self.entries.len() < cap || !self.entries.last().is_some_and(behind) {
+            self.place(item, old, new, cap);
+        }
+    }
+
+    fn place(&mut self, item: Handle, old: f64, new: f64, cap: usize) {
         let was = self.entries.binary_search_by(|e| order(e, &(old, item)));
         let to = self
             .entries

@@ -5,15 +5,14 @@ use crate::model::directory::{self, item_handle, user_handle};
 use crate::model::features::context;
 use crate::model::gather::Gather;
 use crate::model::handle::Handle;
+use crate::model::history::{Past, Touch};
 use crate::model::options::{
     BOARD, LEARNING_RATE, Options, PAIR_BACKWARD, PAIR_FAR, PAIR_NEAR, PAIR_WINDOW, Seen,
     learns_one_in,
 };
 use crate::model::query::Ask;
 use crate::model::ranking::Ranking;
-use crate::model::records::{
-    BOARD_ALL_TIME, BOARD_NEW, BOARD_RECENT, HALF_LIVES_MS, Records, Touch,
-};
+use crate::model::records::{BOARD_ALL_TIME, BOARD_NEW, BOARD_RECENT, HALF_LIVES_MS, Records};
 
 /// One event as the model sees it.
 #[derive(Clone, Copy, Debug)]
@@ -59,9 +58,10 @@ pub struct Model {
     pub(crate) gather: Gather,
     pub(crate) scores: Vec<f32>,
     /// What `gather` holds: whose candidates, with which items left out, after how many events.
-    pub(crate) gathered: Option<(Box<str>, Ask, u64)>,
+    pub(crate) gathered: Option<(Option<Handle>, Ask, u64)>,
     pub(crate) events: u64,
-    recent: Vec<Touch>,
+    recent: Vec<Past>,
+    slots: Vec<u32>,
     /// Weights of a pair by the distance of its items.
     by_distance: [[f32; 2]; PAIR_WINDOW],
 }
@@ -90,6 +90,7 @@ impl Model {
             gathered: None,
             events,
             recent: Vec::new(),
+            slots: Vec::new(),
             by_distance,
         })
     }
@@ -132,11 +133,12 @@ impl Model {
         let (known, new) = self.pair_partners(r, user, item)?;
         let learns = !matches!(self.ask.ranking, Ranking::Only(_));
         if event.positive && learns && (new || o.seen != Seen::Exclude) {
-            self.learn_fusion(r, event.user, user, item)?;
+            self.learn_fusion(r, user, item)?;
         }
         if new {
             self.count_pairs(r, item, weight, &o)?;
         }
+        let gather = &mut self.gather;
         let (before, after) = r.update_item(item.slot(), |record| {
             let before = (
                 record.popularity,
@@ -157,6 +159,7 @@ impl Model {
             }
             record.events += f64::from(weight);
             record.last_ms = record.last_ms.max(event.at_ms);
+            gather.changed(item.slot(), record);
             (
                 before,
                 (
@@ -167,21 +170,14 @@ impl Model {
                 ),
             )
         })?;
-        self.gather.changed(item.slot());
         r.update_user(user.slot(), |record| {
             record.last_ms = record.last_ms.max(event.at_ms);
-            let mut touch = Touch {
+            let touch = Touch {
                 item,
                 weight,
                 at_ms: event.at_ms,
             };
-            if let Some(at) = record.history.iter().rposition(|t| t.item == item) {
-                touch.weight = touch.weight.max(record.history[at].weight);
-                record.history.remove(at);
-            } else if record.history.len() >= o.history {
-                record.history.remove(0);
-            }
-            record.history.push(touch);
+            record.history.push(touch, o.history);
             if let Err(at) = record.seen.binary_search(&item)
                 && record.seen.len() < o.seen_items
             {
@@ -212,7 +208,7 @@ impl Model {
     fn forget(&mut self, slot: Option<u32>) {
         if let Some(slot) = slot {
             self.gathered = None;
-            self.gather.changed(slot);
+            self.gather.forget(slot);
         }
     }
 
@@ -228,16 +224,11 @@ impl Model {
         let Some(record) = r.user(user.slot())? else {
             return Ok((None, true));
         };
-        let known = record
-            .history
-            .iter()
-            .rev()
-            .find(|t| t.item == item)
-            .map(|t| t.weight);
+        let known = record.history.weight_of(item);
         let new = known.is_none() && record.seen.binary_search(&item).is_err();
         if new {
             self.recent
-                .extend(record.history.iter().rev().take(PAIR_WINDOW));
+                .extend(record.history.items().iter().rev().take(PAIR_WINDOW));
         }
         Ok((known, new))
     }
@@ -254,31 +245,34 @@ impl Model {
             return Ok(());
         }
         let cap = o.neighbours(r.global()?.map_or(0, |g| g.items.live));
+        self.slots.clear();
+        self.slots
+            .extend(self.recent.iter().map(|(other, _)| other.slot()));
+        r.prefetch_rows(&self.slots)?;
+        for slot in &self.slots {
+            if let Some(row) = r.row(*slot)? {
+                row.prefetch(item);
+            }
+        }
         let (recent, by_distance) = (&self.recent, &self.by_distance);
-        let part = |touch: &Touch, [near, far]: &[f32; 2]| {
-            let weight = touch.weight.min(weight);
+        let part = |past: &Past, [near, far]: &[f32; 2]| {
+            let weight = past.1.min(weight);
             [weight * near, weight * far]
         };
         r.update_row(item.slot(), |row| {
-            for (touch, by) in recent.iter().zip(by_distance) {
-                let [near, far] = part(touch, by);
-                row.bump(touch.item, [near * PAIR_BACKWARD, far], cap);
+            for (past, by) in recent.iter().zip(by_distance) {
+                let [near, far] = part(past, by);
+                row.bump(past.0, [near * PAIR_BACKWARD, far], cap);
             }
         })?;
-        for (touch, by) in recent.iter().zip(by_distance) {
-            let by = part(touch, by);
-            r.update_row(touch.item.slot(), |row| row.bump(item, by, cap))?;
+        for (past, by) in recent.iter().zip(by_distance) {
+            let by = part(past, by);
+            r.update_row(past.0.slot(), |row| row.bump(item, by, cap))?;
         }
         Ok(())
     }
 
-    fn learn_fusion<R: Records>(
-        &mut self,
-        r: &mut R,
-        id: &str,
-        user: Handle,
-        item: Handle,
-    ) -> Result<()> {
+    fn learn_fusion<R: Records>(&mut self, r: &mut R, user: Handle, item: Handle) -> Result<()> {
         let positives = r.global()?.map_or(0, |g| g.positives);
         // Mixed, so that users who take turns are all learnt from.
         let mixed = (positives.wrapping_mul(0x9E37_79B9_7F4A_7C15)) >> 32;
@@ -287,7 +281,8 @@ impl Model {
         }
         // Nothing names an item at its first event, nor do lists without a history say much.
         if r.item(item.slot())?.is_none_or(|i| i.events == 0.0)
-            || r.user(user.slot())?.is_none_or(|u| u.history.is_empty())
+            || r.user(user.slot())?
+                .is_none_or(|u| u.history.items().is_empty())
         {
             return Ok(());
         }
@@ -295,15 +290,14 @@ impl Model {
             seen: self.options.seen,
             ranking: Ranking::Fusion,
         };
-        self.prepare(r, id, Some(user), ask)?;
+        let Some(wanted) = self.prepare(r, Some(user), ask, Some(item))? else {
+            return Ok(());
+        };
         if self.gather.history.is_empty() {
             return Ok(());
         }
-        let Some(wanted) = self.gather.candidates.iter().position(|c| c.item == item) else {
-            return Ok(());
-        };
         let context = context(self.gather.history.len());
-        let (features, scores) = (&self.gather.features, &self.scores);
+        let (features, scores) = (&self.gather.features, &mut self.scores);
         self.gathered = None;
         r.update_global(|g| {
             g.fusion

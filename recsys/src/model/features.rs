@@ -6,8 +6,10 @@ use std::f32::consts::LN_2;
 
 use crate::model::channel::{CHANNELS, Channel};
 use crate::model::handle::Handle;
+use crate::model::history::Touch;
 use crate::model::math::{exp, ln};
-use crate::model::records::{BOARD_ALL_TIME, BOARDS, HALF_LIVES_MS, ItemRecord, Touch};
+use crate::model::options::CANDIDATES;
+use crate::model::records::{BOARD_ALL_TIME, BOARDS, HALF_LIVES_MS, ItemRecord};
 
 pub(crate) const PER_CHANNEL: usize = 3;
 const F_POPULARITY: usize = CHANNELS.len() * PER_CHANNEL;
@@ -63,7 +65,19 @@ impl Channel {
     }
 }
 
-/// A channel names the item at `rank` (from 0).
+/// 1/(1 + rank/10).
+const BY_RANK: [f32; CANDIDATES] = {
+    let mut by_rank = [0.0; CANDIDATES];
+    let mut rank = 0;
+    while rank < CANDIDATES {
+        by_rank[rank] = 1.0 / (1.0 + rank as f32 / 10.0);
+        rank += 1;
+    }
+    by_rank
+};
+
+/// A channel names the item at `rank` (from 0, below [`CANDIDATES`]).
+#[inline]
 pub(crate) fn describe_rank(
     row: &mut [f32; FEATURES],
     channel: Channel,
@@ -73,33 +87,68 @@ pub(crate) fn describe_rank(
     let at = channel.index() * PER_CHANNEL;
     row[at] = share_of_best;
     row[at + 1] = (1.0 + ln(share_of_best.max(f32::MIN_POSITIVE)) / 4.0).max(0.0);
-    row[at + 2] = 1.0 / (1.0 + rank as f32 / 10.0);
+    row[at + 2] = BY_RANK.get(rank).copied().unwrap_or_default();
 }
 
 /// What is needed of an item for its features: a pure function of its record.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Traits {
-    pub(crate) handle: Handle,
     last_ms: i64,
     first_ms: i64,
     popularity: [f64; HALF_LIVES_MS.len()],
     ln_events: f32,
     users: f32,
     wanted: f32,
+    /// Bits of the item's handle, 0: nothing is known, [`Traits::FREE`]: there is no item.
+    holder: u32,
 }
 
 impl Traits {
-    /// Of the item in a slot; `None` where there is none.
-    pub(crate) fn of(slot: u32, item: &ItemRecord) -> Option<Self> {
-        (!item.id.is_empty()).then(|| Self {
-            handle: Handle::new(slot, item.generation),
+    const FREE: u32 = 1 << 24;
+    /// Of an item that nothing is known of.
+    pub(crate) const UNKNOWN: Self = Self {
+        last_ms: 0,
+        first_ms: 0,
+        popularity: [0.0; HALF_LIVES_MS.len()],
+        ln_events: 0.0,
+        users: 0.0,
+        wanted: 0.0,
+        holder: 0,
+    };
+
+    /// Of the item in a slot.
+    pub(crate) fn of(slot: u32, item: Option<&ItemRecord>) -> Self {
+        let Some(item) = item.filter(|item| !item.id.is_empty()) else {
+            return Self {
+                holder: Self::FREE,
+                ..Self::UNKNOWN
+            };
+        };
+        Self {
+            holder: Handle::new(slot, item.generation).bits(),
             last_ms: item.last_ms,
             first_ms: item.first_ms,
             popularity: item.popularity,
             ln_events: ln(item.events as f32 + 1.0),
             users: item.users as f32,
             wanted: item.wanted as f32,
-        })
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_known(&self) -> bool {
+        self.holder != Self::UNKNOWN.holder
+    }
+
+    #[inline]
+    pub(crate) fn are_of(&self, item: Handle) -> bool {
+        self.holder == item.bits()
+    }
+
+    /// Reads a word of it, see [`super::Records::prefetch_users`].
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        std::hint::black_box((self.last_ms, self.holder));
     }
 }
 
@@ -114,13 +163,18 @@ pub(crate) struct Scales {
     wanted_share: f32,
 }
 
-/// One over the time constants of an item's ages: three since its last event, two since its first.
-const AGES: [f32; 5] = [
+const AGES: usize = F_OWN - F_AGE;
+/// One over the time constants of an item's ages: three since its last event, two since its first; as
+/// many as fill vector registers.
+const PER_AGE: [f32; 8] = [
     1.0 / 3.6e6,
     1.0 / 8.64e7,
     1.0 / 2.592e9,
     1.0 / 8.64e7,
     1.0 / 2.592e9,
+    0.0,
+    0.0,
+    0.0,
 ];
 
 impl Scales {
@@ -148,10 +202,11 @@ pub(crate) fn describe_item(row: &mut [f32; FEATURES], item: &Traits, by: &Scale
     row[F_AGE - 1] = item.ln_events * by.events;
     let last = by.now_ms.saturating_sub(item.last_ms).max(0) as f32;
     let first = by.now_ms.saturating_sub(item.first_ms).max(0) as f32;
-    let ages = [last, last, last, first, first];
-    for (n, (age, per)) in ages.into_iter().zip(AGES).enumerate() {
-        row[F_AGE + n] = exp(-age * per);
+    let mut ages = [last, last, last, first, first, 0.0, 0.0, 0.0];
+    for (age, per) in ages.iter_mut().zip(PER_AGE) {
+        *age = exp(-*age * per);
     }
+    row[F_AGE..F_OWN].copy_from_slice(&ages[..AGES]);
     // The share of its users for whom it was wanted, drawn towards the share of all.
     let wanted = (item.wanted + 5.0 * by.wanted_share) / (item.users + 5.0);
     row[F_WANTED] = ln(wanted / by.wanted_share);

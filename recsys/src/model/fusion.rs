@@ -46,20 +46,24 @@ impl Fusion {
         sum
     }
 
-    /// Learns that of the candidates with these features the one at `wanted` was taken.
+    /// Learns that of the candidates with these features the one at `wanted` was taken. Of the scores
+    /// nothing is left.
     pub(crate) fn learn(
         &mut self,
         context: usize,
         features: &[[f32; FEATURES]],
-        scores: &[f32],
+        scores: &mut [f32],
         wanted: usize,
         rate: f32,
     ) {
         let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        for score in &mut *scores {
+            *score = exp(*score - max);
+        }
+        let total: f32 = scores.iter().sum();
         let mut gradient = [0.0_f32; FEATURES];
-        let total: f32 = scores.iter().map(|s| exp(s - max)).sum();
-        for (n, (row, score)) in features.iter().zip(scores).enumerate() {
-            let error = exp(score - max) / total - if n == wanted { 1.0 } else { 0.0 };
+        for (n, (row, score)) in features.iter().zip(&*scores).enumerate() {
+            let error = score / total - if n == wanted { 1.0 } else { 0.0 };
             for (g, f) in gradient.iter_mut().zip(row) {
                 *g += error * f;
             }

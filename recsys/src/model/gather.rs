@@ -1,25 +1,19 @@
 use crate::error::Result;
+use crate::model::board::Board;
 use crate::model::channel::{CHANNELS, Channel};
 use crate::model::features::{
     FEATURES, Scales, Traits, describe_item, describe_own, describe_rank,
 };
 use crate::model::handle::Handle;
+use crate::model::history::Touch;
 use crate::model::math::exp;
 use crate::model::options::{
     CANDIDATES, KNN_AGE_MS, KNN_DISTANCE, KNN_ITEMS, KNN_NEIGHBOURS, KNN_PROBES, KNN_SESSION_DECAY,
     KNN_USER_DECAY, QUERY_FAR, QUERY_ITEMS, QUERY_NEAR,
 };
-use crate::model::records::{BOARD_ALL_TIME, BOARDS, Records, Touch};
+use crate::model::records::{BOARD_ALL_TIME, BOARDS, Global, ItemRecord, Records};
 use crate::model::scratch::{Marks, Neighbour, Neighbours, Top};
 use crate::model::sums::{Factor, Facts, Sums};
-
-#[derive(Clone, Copy, Debug, Default)]
-enum Known {
-    #[default]
-    NotAsked,
-    Free,
-    Live(Traits),
-}
 
 #[derive(Clone, Debug)]
 pub(crate) struct Candidate {
@@ -38,7 +32,7 @@ impl Candidate {
 /// derived of items' records: kept by slot, filled when first asked for.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Gather {
-    known: Vec<Known>,
+    traits: Vec<Traits>,
     /// Most recent first.
     pub(crate) history: Vec<Touch>,
     excluded: Marks,
@@ -46,25 +40,35 @@ pub(crate) struct Gather {
     sums: Sums,
     people: Neighbours,
     neighbours: Vec<Neighbour>,
-    list: Vec<(f32, Handle)>,
+    list: Vec<(f32, u32)>,
+    slots: Vec<u32>,
     first: Top,
     second: Top,
     /// How much a neighbour's item counts, by its distance to the match.
     nearness: Vec<f32>,
-    boards: [Vec<(f64, Handle)>; BOARDS],
     scales: Scales,
     index: Marks,
+    /// A query began and did not end: its sums are still there.
+    broken_off: bool,
     pub(crate) candidates: Vec<Candidate>,
     pub(crate) features: Vec<[f32; FEATURES]>,
     pub(crate) now_ms: i64,
 }
 
 impl Gather {
-    /// Forgets what was derived of an item; its record has changed.
-    pub(crate) fn changed(&mut self, slot: u32) {
-        self.sums.changed(slot);
-        if let Some(known) = self.known.get_mut(slot as usize) {
-            *known = Known::NotAsked;
+    /// Forgets what was derived of the item in a slot.
+    pub(crate) fn forget(&mut self, slot: u32) {
+        self.sums.forget(slot);
+        if let Some(traits) = self.traits.get_mut(slot as usize) {
+            *traits = Traits::UNKNOWN;
+        }
+    }
+
+    /// Derives anew what is needed of an item whose record has changed.
+    pub(crate) fn changed(&mut self, slot: u32, item: &ItemRecord) {
+        self.sums.changed(slot, item);
+        if let Some(traits) = self.traits.get_mut(slot as usize) {
+            *traits = Traits::of(slot, Some(item));
         }
     }
 
@@ -80,36 +84,35 @@ impl Gather {
 
     #[cold]
     #[inline(never)]
-    fn ask<R: Records>(&mut self, records: &mut R, slot: u32) -> Result<Option<Traits>> {
+    fn ask<R: Records>(&mut self, records: &mut R, slot: u32) -> Result<()> {
         let at = slot as usize;
-        if at >= self.known.len() {
-            self.known.resize(at + 1, Known::NotAsked);
+        if at >= self.traits.len() {
+            self.traits.resize(at + 1, Traits::UNKNOWN);
         }
-        let item = records.item(slot)?;
-        let traits = item.and_then(|item| Traits::of(slot, item));
-        self.known[at] = traits.map_or(Known::Free, Known::Live);
-        Ok(traits)
+        self.traits[at] = Traits::of(slot, records.item(slot)?);
+        Ok(())
     }
 
-    /// Fills `candidates` and `features` for the history in `self.history`.
-    pub(crate) fn run<R: Records>(&mut self, records: &mut R, user: Option<Handle>) -> Result<()> {
+    /// Finds the candidates, and what their channels say of them, for the history in `self.history`.
+    pub(crate) fn name<R: Records>(&mut self, records: &mut R, user: Option<Handle>) -> Result<()> {
         self.candidates.clear();
         self.features.clear();
         self.index.clear();
         self.own.clear();
+        if std::mem::replace(&mut self.broken_off, true) {
+            self.sums.clear();
+        }
         for (rank, touch) in self.history.iter().enumerate() {
             self.own.set(touch.item.slot(), rank as u32);
         }
-        self.copy_boards(records)?;
         self.item_cf(records)?;
         self.knn(records, user)?;
-        for channel in CHANNELS {
-            if let Some(board) = channel.board() {
-                self.take_board(channel, board);
-            }
+        if let Some(global) = records.global()? {
+            self.take_boards(global);
         }
         self.own_items();
-        self.describe(records)
+        self.broken_off = false;
+        Ok(())
     }
 
     /// Leaves out of the history, and out of what is excluded, items that are no more.
@@ -138,14 +141,19 @@ impl Gather {
     }
 
     /// What is on the boards and not left out, the most popular ever first. May repeat.
-    pub(crate) fn on_boards(&self) -> Vec<Handle> {
-        let boards = self.boards.iter().skip(BOARD_ALL_TIME).chain(&self.boards);
-        let items = boards.flat_map(|board| board.iter().map(|(_, item)| *item));
+    pub(crate) fn on_boards(&self, boards: &[Board; BOARDS]) -> Vec<Handle> {
+        let boards = boards.iter().skip(BOARD_ALL_TIME).chain(boards);
+        let items = boards.flat_map(|board| board.entries().iter().map(|(_, item)| *item));
         items.filter(|item| !self.is_excluded(*item)).collect()
     }
 
     pub(crate) fn is_excluded(&self, item: Handle) -> bool {
         self.excluded.get(item.slot()) == Some(item.bits())
+    }
+
+    /// Where among the candidates it is.
+    pub(crate) fn place_of(&self, item: Handle) -> Option<usize> {
+        self.candidates.iter().position(|c| c.item == item)
     }
 
     /// Whether a channel names the item.
@@ -154,33 +162,34 @@ impl Gather {
         named.any(|c| c.item == item)
     }
 
-    fn copy_boards<R: Records>(&mut self, records: &mut R) -> Result<()> {
-        if let Some(global) = records.global()? {
-            self.now_ms = global.now_ms;
-            let mut best = [0.0; BOARDS];
-            for (n, board) in global.boards.iter().enumerate() {
-                self.boards[n].clear();
-                self.boards[n].extend_from_slice(board.entries());
-                best[n] = board.largest().unwrap_or(0.0);
+    fn take_boards(&mut self, global: &Global) {
+        self.now_ms = global.now_ms;
+        let best = global
+            .boards
+            .each_ref()
+            .map(|board| board.largest().unwrap_or(0.0));
+        let wanted_share = (global.positives as f32 + 1.0) / (global.events as f32 + 1.0);
+        self.scales = Scales::new(global.now_ms, &best, wanted_share);
+        for channel in CHANNELS {
+            if let Some(board) = channel.board().and_then(|at| global.boards.get(at)) {
+                self.take_board(channel, board);
             }
-            let wanted_share = (global.positives as f32 + 1.0) / (global.events as f32 + 1.0);
-            self.scales = Scales::new(global.now_ms, &best, wanted_share);
         }
-        Ok(())
     }
 
-    fn take_list(&mut self, channel: Channel, list: &[(f32, Handle)]) {
+    fn take_list(&mut self, channel: Channel, list: &[(f32, u32)]) {
         let best = list.first().map_or(1.0, |e| e.0).max(f32::MIN_POSITIVE);
-        for (rank, (score, item)) in list.iter().enumerate() {
+        for (rank, (score, bits)) in list.iter().enumerate() {
+            let item = Handle::from_bits(*bits);
             let at = match self.index.get(item.slot()) {
                 Some(at) => at as usize,
                 None => {
+                    if let Some(traits) = self.traits.get(item.slot() as usize) {
+                        traits.prefetch();
+                    }
                     let at = self.candidates.len();
                     self.index.set(item.slot(), at as u32);
-                    self.candidates.push(Candidate {
-                        item: *item,
-                        channels: 0,
-                    });
+                    self.candidates.push(Candidate { item, channels: 0 });
                     self.features.push([0.0; FEATURES]);
                     at
                 }
@@ -191,6 +200,10 @@ impl Gather {
     }
 
     fn item_cf<R: Records>(&mut self, records: &mut R) -> Result<()> {
+        self.slots.clear();
+        let latest = self.history.iter().take(QUERY_ITEMS);
+        self.slots.extend(latest.map(|touch| touch.item.slot()));
+        records.prefetch_rows(&self.slots)?;
         for rank in 0..self.history.len().min(QUERY_ITEMS) {
             let touch = self.history[rank];
             let Some(facts) = self.facts(records, touch.item.slot())? else {
@@ -199,40 +212,43 @@ impl Gather {
             let weight = touch.weight * facts.inverse_root;
             let short = exp(-(rank as f32) / QUERY_NEAR) * weight;
             let long = exp(-(rank as f32) / QUERY_FAR) * weight;
-            let Some(row) = records.row(touch.item.slot())? else {
-                continue;
-            };
-            for (other, [near, far]) in row.iter() {
-                self.sums.add(other, [long * far, short * near]);
+            let mut done = 0;
+            // From where something has to be looked up it goes on after that: in which order the
+            // parts are added does not depend on what is known.
+            while let Some(row) = records.row(touch.item.slot())? {
+                let rest = row.entries().get(done..).unwrap_or_default();
+                let stopped = rest.iter().position(|(other, [near, far])| {
+                    !self.sums.add(*other, [long * far, short * near])
+                });
+                let Some((other, _)) = stopped.and_then(|at| rest.get(at)) else {
+                    break;
+                };
+                let unknown = other.slot();
+                done += stopped.unwrap_or(0);
+                self.sums.ask(records, unknown)?;
             }
         }
-        let by = Factor::InverseRoot;
-        self.take_sums(records, by, Channel::CfFar, Channel::CfNear)
+        self.take_sums(Factor::InverseRoot, Channel::CfFar, Channel::CfNear);
+        Ok(())
     }
 
     /// The two parts of the sums become the lists of two channels.
-    fn take_sums<R: Records>(
-        &mut self,
-        records: &mut R,
-        factor: Factor,
-        first: Channel,
-        second: Channel,
-    ) -> Result<()> {
+    fn take_sums(&mut self, factor: Factor, first: Channel, second: Channel) {
         self.first.start(CANDIDATES);
         self.second.start(CANDIDATES);
         let tops = [&mut self.first, &mut self.second];
-        self.sums.take(records, factor, &self.excluded, tops)?;
+        self.sums.take(factor, &self.excluded, tops);
         let mut list = std::mem::take(&mut self.list);
         self.first.finish(&mut list);
         self.take_list(first, &list);
         self.second.finish(&mut list);
         self.take_list(second, &list);
         self.list = list;
-        Ok(())
     }
 
     /// Nearest neighbours among the users (or sessions) that touched the query's items lately.
     fn knn<R: Records>(&mut self, records: &mut R, user: Option<Handle>) -> Result<()> {
+        let now_ms = records.global()?.map_or(0, |global| global.now_ms);
         self.people.clear();
         for rank in 0..self.history.len().min(KNN_ITEMS) {
             let touch = self.history[rank];
@@ -244,62 +260,84 @@ impl Gather {
             let Some(item) = records.item(touch.item.slot())? else {
                 continue;
             };
-            for other in item.latest_users().take(KNN_PROBES) {
-                if Some(other) != user {
-                    self.people.add(other, touch.item, people, session);
+            let mut left = KNN_PROBES;
+            for part in item.users_touched() {
+                for other in part.iter().rev().take(left) {
+                    if Some(*other) != user {
+                        self.people.add(*other, touch.item, people, session);
+                    }
                 }
+                left = left.saturating_sub(part.len());
             }
         }
         self.people.nearest(KNN_NEIGHBOURS, &mut self.neighbours);
+        self.bring_near(records)?;
         if self.nearness.is_empty() {
             self.nearness.extend((0..1_000).map(|distance| {
                 let distance = distance as f32;
                 1.0 / (1.0 + distance * distance * KNN_DISTANCE)
             }));
         }
-        for neighbour in &self.neighbours {
-            let Some(other) = records
+        for at in 0..self.neighbours.len() {
+            let neighbour = self.neighbours[at];
+            let mut done = 0;
+            while let Some(other) = records
                 .user(neighbour.who.slot())?
                 .filter(|other| other.generation == neighbour.who.generation())
-            else {
-                continue;
-            };
-            // The shared item may have fallen out of their history: then nothing is near it.
-            let met = other
-                .history
-                .iter()
-                .rposition(|t| t.item == neighbour.shared);
-            let length = other.history.len() as f32;
-            let age = self.now_ms.saturating_sub(other.last_ms).max(0) as f32;
-            let people = neighbour.people / length.sqrt();
-            let session = neighbour.session / length.sqrt() / (1.0 + age / KNN_AGE_MS);
-            let Some(met) = met else {
-                for touch in &other.history {
-                    self.sums.add(touch.item, [people * touch.weight, 0.0]);
-                }
-                continue;
-            };
-            let (before, after) = other.history.split_at(met);
-            let nearer = |rest: usize| self.nearness.iter().skip(rest);
-            let before = before.iter().rev().zip(nearer(1));
-            for (touch, near) in before.chain(after.iter().zip(nearer(0))) {
-                let by = [people * touch.weight, session * near];
-                self.sums.add(touch.item, by);
+            {
+                let theirs = other.history.items();
+                let length = theirs.len() as f32;
+                let age = now_ms.saturating_sub(other.last_ms).max(0) as f32;
+                let people = neighbour.people / length.sqrt();
+                let session = neighbour.session / length.sqrt() / (1.0 + age / KNN_AGE_MS);
+                // The shared item may have fallen out of their history: then nothing is near it.
+                let met = theirs
+                    .iter()
+                    .rposition(|(item, _)| *item == neighbour.shared);
+                let (met, session) = met.map_or((0, 0.0), |met| (met, session));
+                let rest = theirs.iter().enumerate().skip(done);
+                let stopped = rest.map(|(n, (item, weight))| {
+                    // After the match comes what followed it: the match itself is at 0.
+                    let near = self.nearness.get(met.abs_diff(n)).copied().unwrap_or(0.0);
+                    (n, item, [people * weight, session * near])
+                });
+                let mut stopped = stopped.filter(|(_, item, by)| !self.sums.add(**item, *by));
+                let Some((n, item, _)) = stopped.next() else {
+                    break;
+                };
+                let unknown = item.slot();
+                done = n;
+                self.sums.ask(records, unknown)?;
             }
         }
-        let by = Factor::Idf;
-        self.take_sums(records, by, Channel::UserKnn, Channel::SessionKnn)
+        self.take_sums(Factor::Idf, Channel::UserKnn, Channel::SessionKnn);
+        Ok(())
     }
 
-    fn take_board(&mut self, channel: Channel, board: usize) {
+    /// Has the neighbours' histories read all at once.
+    fn bring_near<R: Records>(&mut self, records: &mut R) -> Result<()> {
+        self.slots.clear();
+        let neighbours = self.neighbours.iter();
+        self.slots
+            .extend(neighbours.map(|neighbour| neighbour.who.slot()));
+        records.prefetch_users(&self.slots)?;
+        for slot in &self.slots {
+            if let Some(user) = records.user(*slot)? {
+                user.history.prefetch();
+            }
+        }
+        Ok(())
+    }
+
+    fn take_board(&mut self, channel: Channel, board: &Board) {
         let mut list = std::mem::take(&mut self.list);
         list.clear();
-        for (n, (_, item)) in self.boards[board].iter().enumerate() {
+        for (n, (_, item)) in board.entries().iter().enumerate() {
             if list.len() >= CANDIDATES {
                 break;
             }
             if !self.is_excluded(*item) {
-                list.push((1.0 / (1.0 + n as f32 / 20.0), *item));
+                list.push((1.0 / (1.0 + n as f32 / 20.0), item.bits()));
             }
         }
         self.take_list(channel, &list);
@@ -314,7 +352,7 @@ impl Gather {
                 break;
             }
             if !self.is_excluded(touch.item) {
-                list.push((1.0 / (1.0 + rank as f32), touch.item));
+                list.push((1.0 / (1.0 + rank as f32), touch.item.bits()));
             }
         }
         self.take_list(Channel::Again, &list);
@@ -322,23 +360,26 @@ impl Gather {
     }
 
     /// Features that do not come from a channel; drops candidates that are no more.
-    fn describe<R: Records>(&mut self, records: &mut R) -> Result<()> {
+    pub(crate) fn describe<R: Records>(&mut self, records: &mut R) -> Result<()> {
         let mut n = 0;
         while n < self.candidates.len() {
             let handle = self.candidates[n].item;
             let slot = handle.slot();
-            let traits = match self.known.get(slot as usize) {
-                Some(Known::Live(traits)) => Some(*traits),
-                Some(Known::Free) => None,
-                Some(Known::NotAsked) | None => self.ask(records, slot)?,
-            };
-            let Some(traits) = traits.filter(|traits| traits.handle == handle) else {
+            if self
+                .traits
+                .get(slot as usize)
+                .is_none_or(|traits| !traits.is_known())
+            {
+                self.ask(records, slot)?;
+            }
+            let traits = self.traits.get(slot as usize);
+            let Some(traits) = traits.filter(|traits| traits.are_of(handle)) else {
                 self.candidates.swap_remove(n);
                 self.features.swap_remove(n);
                 continue;
             };
             let row = &mut self.features[n];
-            describe_item(row, &traits, &self.scales);
+            describe_item(row, traits, &self.scales);
             if let Some(rank) = self.own.get(slot) {
                 describe_own(row, rank as usize, self.history.get(rank as usize));
             }

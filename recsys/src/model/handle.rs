@@ -26,6 +26,14 @@ impl Handle {
         }
     }
 
+    /// Back from bytes that may be damaged.
+    pub(crate) const fn checked(bits: u32) -> Option<Self> {
+        match NonZeroU32::new(bits) {
+            Some(some) if bits & MAX_SLOTS != 0 => Some(Self(some)),
+            _ => None,
+        }
+    }
+
     /// Back from [`Handle::bits`].
     pub(crate) const fn from_bits(bits: u32) -> Self {
         match NonZeroU32::new(bits) {
@@ -44,10 +52,5 @@ impl Handle {
 
     pub(crate) const fn generation(self) -> u8 {
         (self.0.get() >> 24) as u8
-    }
-
-    /// Whether this reference to the slot is younger than the other, generations wrapping.
-    pub(crate) const fn is_younger(self, other: Self) -> bool {
-        self.generation().wrapping_sub(other.generation()) as i8 > 0
     }
 }

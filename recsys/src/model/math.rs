@@ -20,20 +20,21 @@ pub(crate) fn ln(x: f32) -> f32 {
     2.0 * s * series + exponent as f32 * LN_2
 }
 
-/// The exponential, within 1e-6 of its size; 0 from -87 down.
+/// The exponential, within 1e-6 of its size; 0 from -87 down. Without a branch, so that loops over
+/// it use vector registers.
 #[inline]
 pub(crate) fn exp(x: f32) -> f32 {
-    /// Adding it rounds to an integer.
+    /// Adding it rounds to an integer, which is then in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
-    if x < -87.0 {
-        return 0.0;
-    }
-    let x = x.min(88.0);
-    let n = (x * LOG2_E + ROUND) - ROUND;
-    let r = x - n * LN_2;
+    let clamped = x.clamp(-87.0, 88.0);
+    let shifted = clamped * LOG2_E + ROUND;
+    let n = shifted - ROUND;
+    let r = clamped - n * LN_2;
     let series =
         1.0 + r * (1.0 + r * (0.5 + r * (1.0 / 6.0 + r * (1.0 / 24.0 + r * (1.0 / 120.0)))));
-    series * f32::from_bits(((n as i32 + 127) as u32) << 23)
+    let exponent = shifted.to_bits().wrapping_sub(ROUND.to_bits());
+    let power = f32::from_bits(exponent.wrapping_add(127) << 23);
+    if x >= -87.0 { series * power } else { 0.0 }
 }
 
 #[cfg(test)]

@@ -1,3 +1,5 @@
+use std::hint::black_box;
+
 use hashbrown::HashMap;
 
 use crate::catalogue::{Catalogue, CatalogueItem};
@@ -29,7 +31,7 @@ impl MemoryRecords {
                 + ids.keys().map(|k| k.len()).sum::<usize>()
         };
         let users = self.users.iter().map(|u| {
-            size_of::<UserRecord>() + u.id.len() + u.history.capacity() * 16 + u.seen.capacity() * 4
+            size_of::<UserRecord>() + u.id.len() + u.history.bytes() + u.seen.capacity() * 4
         });
         let items = self
             .items
@@ -76,6 +78,12 @@ impl Records for MemoryRecords {
     fn user(&mut self, slot: u32) -> Result<Option<&UserRecord>> {
         Ok(self.users.get(slot as usize))
     }
+    fn prefetch_users(&mut self, slots: &[u32]) -> Result<()> {
+        for slot in slots {
+            black_box(self.users.get(*slot as usize).map(|user| user.last_ms));
+        }
+        Ok(())
+    }
     fn update_user<T>(&mut self, slot: u32, f: impl FnOnce(&mut UserRecord) -> T) -> Result<T> {
         Ok(f(slot_mut(&mut self.users, slot)))
     }
@@ -87,6 +95,12 @@ impl Records for MemoryRecords {
     }
     fn row(&mut self, slot: u32) -> Result<Option<&Row>> {
         Ok(self.rows.get(slot as usize))
+    }
+    fn prefetch_rows(&mut self, slots: &[u32]) -> Result<()> {
+        for slot in slots {
+            black_box(self.rows.get(*slot as usize).map(Row::is_empty));
+        }
+        Ok(())
     }
     fn update_row<T>(&mut self, slot: u32, f: impl FnOnce(&mut Row) -> T) -> Result<T> {
         Ok(f(slot_mut(&mut self.rows, slot)))

@@ -5,9 +5,10 @@ use crate::model::directory::{find_item, find_user};
 use crate::model::features::{FEATURES, PER_CHANNEL, context};
 use crate::model::fusion::dot;
 use crate::model::handle::Handle;
+use crate::model::history::Touch;
 use crate::model::options::Seen;
 use crate::model::ranking::Ranking;
-use crate::model::records::{Records, Touch};
+use crate::model::records::Records;
 
 /// How a query is to be answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,18 +61,18 @@ impl Model {
         let Some(record) = r.user(user.slot())? else {
             return Ok(());
         };
-        self.gather.history.extend(record.history.iter().rev());
+        self.gather.history.extend(record.history.latest());
         match seen {
             Seen::Allow => {}
             Seen::Exclude => {
-                let history = record.history.iter().map(|t| &t.item);
+                let history = record.history.items().iter().map(|(item, _)| item);
                 for item in record.seen.iter().chain(history) {
                     self.gather.exclude(*item);
                 }
             }
             Seen::ExcludeForMs(ms) => {
                 let since = now_ms.saturating_sub(ms);
-                for touch in record.history.iter().filter(|t| t.at_ms >= since) {
+                for touch in record.history.latest().filter(|t| t.at_ms >= since) {
                     self.gather.exclude(touch.item);
                 }
             }
@@ -79,25 +80,28 @@ impl Model {
         self.gather.drop_stale_history(r)
     }
 
-    /// Candidates with features and scores for a user as of now, unless they are there already.
+    /// Candidates with features and scores for a user as of now, unless they are there already. With
+    /// an item that is `wanted` only if that is a candidate; returns its place.
     pub(crate) fn prepare<R: Records>(
         &mut self,
         r: &mut R,
-        id: &str,
         user: Option<Handle>,
         ask: Ask,
-    ) -> Result<()> {
-        if matches!(&self.gathered, Some((who, with, events))
-            if **who == *id && *with == ask && *events == self.events)
-        {
-            return Ok(());
+        wanted: Option<Handle>,
+    ) -> Result<Option<usize>> {
+        let query = (user, ask, self.events);
+        if self.gathered != Some(query) {
+            self.gathered = None;
+            self.load_history(r, user, ask.seen)?;
+            self.gather.name(r, user)?;
+            if wanted.is_some_and(|item| self.gather.place_of(item).is_none()) {
+                return Ok(None);
+            }
+            self.gather.describe(r)?;
+            self.score(r, ask.ranking)?;
+            self.gathered = Some(query);
         }
-        self.gathered = None;
-        self.load_history(r, user, ask.seen)?;
-        self.gather.run(r, user)?;
-        self.score(r, ask.ranking)?;
-        self.gathered = Some((id.into(), ask, self.events));
-        Ok(())
+        Ok(wanted.and_then(|item| self.gather.place_of(item)))
     }
 
     fn score<R: Records>(&mut self, r: &mut R, ranking: Ranking) -> Result<()> {
@@ -150,7 +154,7 @@ impl Model {
         ask: Ask,
     ) -> Result<Vec<Ranked>> {
         let handle = find_user(r, user)?;
-        self.prepare(r, user, handle, ask)?;
+        self.prepare(r, handle, ask, None)?;
         if ask.ranking == Ranking::Tutorial {
             return self.tutorial(r, user, k, ask.seen);
         }
@@ -190,7 +194,8 @@ impl Model {
                 self.gather.exclude(item);
             }
         }
-        self.gather.run(r, None)?;
+        self.gather.name(r, None)?;
+        self.gather.describe(r)?;
         self.score(r, self.ask.ranking)?;
         self.top(r, k)
     }
@@ -237,7 +242,9 @@ impl Model {
     ) -> Result<Vec<Ranked>> {
         let mut score = pool.last().map_or(0.0, |item| item.score);
         let mut found: Vec<Ranked> = Vec::new();
-        for handle in self.gather.on_boards() {
+        let boards = r.global()?.map(|global| &global.boards);
+        let named = boards.map(|boards| self.gather.on_boards(boards));
+        for handle in named.into_iter().flatten() {
             let known = |list: &[Ranked]| list.iter().any(|i| i.handle == handle);
             if known(pool) || known(&found) {
                 continue;

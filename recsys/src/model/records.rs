@@ -5,6 +5,8 @@ use crate::error::Result;
 use crate::model::board::Board;
 use crate::model::fusion::Fusion;
 use crate::model::handle::Handle;
+use crate::model::history::History;
+use crate::model::packed;
 use crate::model::row::Row;
 use crate::serve::Settings;
 
@@ -16,16 +18,6 @@ pub(crate) const BOARD_ALL_TIME: usize = HALF_LIVES_MS.len();
 pub(crate) const BOARD_RECENT: usize = BOARD_ALL_TIME + 1;
 pub(crate) const BOARD_NEW: usize = BOARD_ALL_TIME + 2;
 
-/// An item of a user's history.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Touch {
-    pub(crate) item: Handle,
-    /// The largest weight of the user's events upon the item.
-    pub(crate) weight: f32,
-    /// Time of the latest one.
-    pub(crate) at_ms: i64,
-}
-
 /// What the model keeps of a user (or of a session, where sessions are the users).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct UserRecord {
@@ -35,8 +27,9 @@ pub struct UserRecord {
     pub(crate) next_free: u32,
     pub(crate) last_ms: i64,
     /// Distinct items, most recent last, bounded.
-    pub(crate) history: Vec<Touch>,
+    pub(crate) history: History,
     /// Items seen, sorted, bounded; goes back further than the history.
+    #[serde(with = "packed")]
     pub(crate) seen: Vec<Handle>,
     /// Items shown lately and not acted upon, oldest first, bounded.
     pub(crate) shown: Vec<(Handle, i64)>,
@@ -65,6 +58,7 @@ pub struct ItemRecord {
     /// All events.
     pub(crate) events: f64,
     /// The users who touched it last: a ring, `next` is the oldest once it is full.
+    #[serde(with = "packed")]
     pub(crate) touched_by: Vec<Handle>,
     pub(crate) next: u32,
 }
@@ -100,9 +94,16 @@ impl ItemRecord {
         }
     }
 
+    /// Latest first: in each part from its end.
+    pub(crate) fn users_touched(&self) -> [&[Handle]; 2] {
+        let middle = (self.next as usize).min(self.touched_by.len());
+        let (newer, older) = self.touched_by.split_at(middle);
+        [newer, older]
+    }
+
     /// Latest first.
     pub(crate) fn latest_users(&self) -> impl Iterator<Item = Handle> {
-        let (newer, older) = self.touched_by.split_at(self.next as usize);
+        let [newer, older] = self.users_touched();
         newer.iter().rev().chain(older.iter().rev()).copied()
     }
 }
@@ -153,6 +154,9 @@ pub trait Records {
     fn bind_item(&mut self, id: &str, slot: Option<u32>) -> Result<()>;
     /// A user's record.
     fn user(&mut self, slot: u32) -> Result<Option<&UserRecord>>;
+    /// Reads from main memory what a look-up of these users will read. Look-ups wait for memory one
+    /// after the other, these reads at the same time. Changes nothing, and may do nothing.
+    fn prefetch_users(&mut self, slots: &[u32]) -> Result<()>;
     /// Changes a user's record.
     fn update_user<T>(&mut self, slot: u32, f: impl FnOnce(&mut UserRecord) -> T) -> Result<T>;
     /// An item's record.
@@ -161,6 +165,8 @@ pub trait Records {
     fn update_item<T>(&mut self, slot: u32, f: impl FnOnce(&mut ItemRecord) -> T) -> Result<T>;
     /// An item's neighbours.
     fn row(&mut self, slot: u32) -> Result<Option<&Row>>;
+    /// As [`prefetch_users`](Self::prefetch_users), for the neighbours of items.
+    fn prefetch_rows(&mut self, slots: &[u32]) -> Result<()>;
     /// Changes an item's neighbours.
     fn update_row<T>(&mut self, slot: u32, f: impl FnOnce(&mut Row) -> T) -> Result<T>;
     /// What there is once.

@@ -1,6 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::handle::Handle;
+use crate::model::packed;
 
 /// Co-interaction counts of one item with its neighbours: at most twice `cap` of them, pruned to
 /// the `cap` strongest when full (the pruning of TencentRec, SIGMOD 2015).
@@ -17,7 +18,7 @@ pub struct Row {
     places: Vec<u16>,
 }
 
-type Entry = (Handle, [f32; 2]);
+pub(crate) type Entry = (Handle, [f32; 2]);
 
 /// What `places` can tell apart.
 const MAX_ENTRIES: usize = 40_000;
@@ -110,6 +111,24 @@ impl Row {
     }
 
     /// In no order that means anything.
+    pub(crate) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Reads what [`bump`](Self::bump) will read: see [`super::Records::prefetch_users`].
+    #[inline]
+    pub(crate) fn prefetch(&self, other: Handle) {
+        if let Some(mask) = self.places.len().checked_sub(1) {
+            let place = usize::from(self.places[self.home(other) & mask]);
+            std::hint::black_box(self.entries.get(place.wrapping_sub(1)).map(|e| e.1[0]));
+        }
+    }
+
+    /// In no order that means anything.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Handle, [f32; 2])> {
         self.entries.iter().copied()
     }
@@ -129,13 +148,13 @@ impl PartialEq for Row {
 
 impl Serialize for Row {
     fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        self.entries.serialize(to)
+        packed::serialize(&self.entries, to)
     }
 }
 
 impl<'de> Deserialize<'de> for Row {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let entries: Vec<Entry> = Deserialize::deserialize(from)?;
+        let entries: Vec<Entry> = packed::deserialize(from)?;
         if entries.len() > MAX_ENTRIES {
             return Err(serde::de::Error::invalid_length(
                 entries.len(),

@@ -37,7 +37,7 @@ impl Marks {
     }
 }
 
-/// The `n` largest of many positive scores, ties by handle: what is surely not among them costs one
+/// The `n` largest of many positive scores with a number each, ties to the smaller number: what is surely not among them costs one
 /// comparison.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Top {
@@ -60,10 +60,10 @@ impl Top {
     }
 
     #[inline]
-    pub(crate) fn push(&mut self, score: f32, handle: Handle) {
+    pub(crate) fn push(&mut self, score: f32, number: u32) {
         if score >= self.floor {
             self.keys
-                .push(u64::from(score.to_bits()) << 32 | u64::from(!handle.bits()));
+                .push(u64::from(score.to_bits()) << 32 | u64::from(!number));
             if self.keys.len() >= 3 * self.n {
                 self.select();
             }
@@ -81,14 +81,20 @@ impl Top {
         }
     }
 
+    /// The numbers of the largest, in no order.
+    pub(crate) fn chosen(&mut self) -> impl Iterator<Item = u32> {
+        self.select();
+        self.keys.iter().map(|key| !(*key as u32))
+    }
+
     /// Puts the largest into `list`, largest first.
-    pub(crate) fn finish(&mut self, list: &mut Vec<(f32, Handle)>) {
+    pub(crate) fn finish(&mut self, list: &mut Vec<(f32, u32)>) {
         self.select();
         self.keys.sort_unstable_by(|a, b| b.cmp(a));
         list.clear();
         list.extend(self.keys.iter().map(|key| {
             let score = f32::from_bits((key >> 32) as u32);
-            (score, Handle::from_bits(!(*key as u32)))
+            (score, !(*key as u32))
         }));
     }
 }
@@ -110,7 +116,7 @@ pub(crate) struct Neighbours {
     /// Open addressing, place in `met` plus one, 0 is free: as many users as a query meets need no
     /// array over all users.
     places: Vec<u16>,
-    keys: Vec<u64>,
+    top: Top,
 }
 
 /// At least twice as many as a query can meet.
@@ -122,7 +128,7 @@ impl Default for Neighbours {
         Self {
             met: Vec::new(),
             places: vec![0; PLACES],
-            keys: Vec::new(),
+            top: Top::default(),
         }
     }
 }
@@ -170,15 +176,12 @@ impl Neighbours {
         if self.met.len() <= n {
             list.extend_from_slice(&self.met);
         } else {
-            self.keys.clear();
-            self.keys.extend(
-                self.met.iter().zip(0_u32..).map(|(n, at)| {
-                    u64::from((n.people + n.session).to_bits()) << 32 | u64::from(!at)
-                }),
-            );
-            self.keys.select_nth_unstable_by(n, |a, b| b.cmp(a));
-            let chosen = self.keys.iter().take(n);
-            list.extend(chosen.filter_map(|key| self.met.get(!(*key as u32) as usize)));
+            self.top.start(n);
+            for (met, at) in self.met.iter().zip(0..) {
+                self.top.push(met.people + met.session, at);
+            }
+            let chosen = self.top.chosen();
+            list.extend(chosen.filter_map(|at| self.met.get(at as usize)));
         }
         list.sort_unstable_by_key(|n| n.who.slot());
     }
@@ -208,12 +211,13 @@ mod tests {
             for slot in 0..2_000 {
                 x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 let entry = (1.0 + (x >> 55) as f32, Handle::new(slot, 0));
-                top.push(entry.0, entry.1);
+                top.push(entry.0, entry.1.bits());
                 all.push(entry);
             }
             keep_top(&mut all, n);
             let mut list = Vec::new();
             top.finish(&mut list);
+            let all: Vec<_> = all.iter().map(|(x, item)| (*x, item.bits())).collect();
             assert_eq!(list, all);
         }
     }

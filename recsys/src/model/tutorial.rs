@@ -8,9 +8,10 @@ use crate::error::Result;
 use crate::model::core::Model;
 use crate::model::directory::{find_item, find_user};
 use crate::model::handle::Handle;
+use crate::model::history::{Past, Touch};
 use crate::model::options::Seen;
 use crate::model::query::{NO_CANDIDATE, Ranked};
-use crate::model::records::{Records, Touch};
+use crate::model::records::Records;
 use crate::model::scratch::keep_top;
 
 /// What each of the two lists counts.
@@ -27,7 +28,11 @@ const LIST: usize = 100;
 type Sums = HashMap<Handle, f32, foldhash::fast::FixedState>;
 
 fn rating(touch: &Touch) -> f32 {
-    let strength = (touch.weight.round() as usize).clamp(1, RATINGS.len());
+    rating_of(touch.weight)
+}
+
+fn rating_of(weight: f32) -> f32 {
+    let strength = (weight.round() as usize).clamp(1, RATINGS.len());
     RATINGS[strength - 1]
 }
 
@@ -48,7 +53,7 @@ impl Model {
         };
         let (mut history, mut had) = (Vec::new(), Vec::new());
         if let Some(record) = r.user(handle.slot())? {
-            history.extend(record.history.iter().rev().copied());
+            history.extend(record.history.latest());
             if seen != Seen::Allow {
                 had.clone_from(&record.seen);
                 had.extend(history.iter().map(|t| t.item));
@@ -179,13 +184,14 @@ impl Model {
             let Some(record) = r.user(other.slot())? else {
                 continue;
             };
-            let theirs: f32 = record.history.iter().map(|t| rating(t) * rating(t)).sum();
-            let product: f32 = record
-                .history
+            let past = record.history.items();
+            let squared = |(_, weight): &Past| rating_of(*weight) * rating_of(*weight);
+            let theirs: f32 = past.iter().map(squared).sum();
+            let product: f32 = past
                 .iter()
-                .filter_map(|t| {
-                    let mine = history.iter().find(|h| h.item == t.item)?;
-                    Some(rating(mine) * rating(t))
+                .filter_map(|(item, weight)| {
+                    let mine = history.iter().find(|h| h.item == *item)?;
+                    Some(rating(mine) * rating_of(*weight))
                 })
                 .sum();
             let similarity = product / (own * theirs).sqrt().max(1.0);
@@ -193,9 +199,9 @@ impl Model {
                 continue;
             }
             total += similarity;
-            for touch in &record.history {
-                if had.binary_search(&touch.item).is_err() {
-                    *sums.entry(touch.item).or_default() += similarity * rating(touch) / 5.0;
+            for (item, weight) in past {
+                if had.binary_search(item).is_err() {
+                    *sums.entry(*item).or_default() += similarity * rating_of(*weight) / 5.0;
                 }
             }
         }

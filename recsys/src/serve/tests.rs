@@ -159,7 +159,7 @@ fn hostile_streams_stay_bounded() {
     let records = r.parts().1;
     for slot in 0..200 {
         if let Some(user) = records.user(slot).unwrap() {
-            assert!(user.history.len() <= 20 && user.seen.len() <= 50);
+            assert!(user.history.items().len() <= 20 && user.seen.len() <= 50);
         }
         if let Some(item) = records.item(slot).unwrap() {
             assert!(item.touched_by.len() <= 300);
