@@ -34,9 +34,6 @@ pub(crate) struct Gateway {
     pub(crate) tasks: TaskTracker,
 }
 
-/// How often a wait for the job looks again.
-const LOOK_AGAIN: Duration = Duration::from_millis(1);
-
 impl Gateway {
     /// Adds or replaces items; the log position behind them. They are durable when it returns.
     ///
@@ -102,7 +99,8 @@ impl Gateway {
             if lag <= self.config.log.max_lag {
                 return Ok(());
             }
-            tokio::time::sleep(LOOK_AGAIN).await;
+            let enough = self.log.stats().end.saturating_sub(self.config.log.max_lag);
+            self.reaches(enough).await?;
         }
     }
 
@@ -119,13 +117,15 @@ impl Gateway {
                 end: stats.end,
             });
         }
-        while self.job.position() < position {
-            if self.closing.is_cancelled() {
-                return Err(Error::ShuttingDown);
-            }
-            tokio::time::sleep(LOOK_AGAIN).await;
+        self.reaches(position).await
+    }
+
+    async fn reaches(&self, position: u64) -> Result<()> {
+        tokio::select! {
+            biased;
+            () = self.job.reaches(position) => Ok(()),
+            () = self.closing.cancelled() => Err(Error::ShuttingDown),
         }
-        Ok(())
     }
 
     /// Waits until everything before `position` is in all state. Costs a checkpoint: its barrier passes

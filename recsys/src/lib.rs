@@ -29,7 +29,9 @@ pub use catalogue::{Catalogue, CatalogueItem, MAX_ATTRIBUTES, MAX_TEXT_BYTES, UN
 pub use error::{Error, Result};
 pub use event::{EventType, MAX_METADATA_BYTES, UserEvent};
 pub use ids::{ItemId, MAX_ID_BYTES, SessionId, UserId};
-pub use operator::{Answer, Listening, ProfileOperator, Question, RecommendOperator};
+pub use operator::{
+    Answer, KeyedRecommenders, Listening, ProfileOperator, Question, RecommendOperator,
+};
 pub use profile::{INTEREST_ALPHA, MAX_INTERESTS, MAX_PATTERNS, UserProfile};
 pub use recommendation::{Contribution, Recommendation, Source};
 pub use serve::{

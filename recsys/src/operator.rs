@@ -3,16 +3,16 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 use operators::{Collector, Element, Operator, OperatorContext, QueryOperator};
-use state_backend::{StateStore, ValueDef, ValueState};
+use state_backend::{KeyScope, StateStore, ValueDef, ValueState};
 
 use crate::error::Error;
 use crate::event::UserEvent;
 use crate::ids::{ItemId, UserId};
-use crate::model::Options;
+use crate::model::{Options, Ranking};
 use crate::profile::UserProfile;
 use crate::recommendation::Recommendation;
-use crate::serve::{Command, Engine, Explanation, Request, VariantReport};
-use crate::state::RecordStates;
+use crate::serve::{Command, Engine, Experiment, Explanation, Request, Rules, VariantReport};
+use crate::state::{RecordStates, StateRecords};
 
 const PROFILE: ValueDef<UserProfile> = ValueDef::new("profile");
 
@@ -80,8 +80,10 @@ pub enum Question {
     Recommend(Request),
     /// Why an item is, or is not, in a list.
     Explain(Request, ItemId),
-    /// What the experiments have counted.
-    Report,
+    /// The rules in force.
+    Rules,
+    /// The experiments that run, and what they have counted.
+    Experiments,
 }
 
 /// The answer to the [`Question`] of the same name.
@@ -91,30 +93,164 @@ pub enum Answer {
     Recommend(Vec<Recommendation>),
     /// The explanation.
     Explain(Box<Explanation>),
-    /// The report.
-    Report(Vec<VariantReport>),
+    /// The rules.
+    Rules(Box<Rules>),
+    /// The experiments, and the report on them.
+    Experiments(Vec<Experiment>, Vec<VariantReport>),
 }
 
 /// Whether somebody waits for a user's lists, and for how many items.
 pub type Listening = Arc<dyn Fn(&UserId) -> Option<usize> + Send + Sync>;
 
-/// The recommender as an operator: takes commands in the order of their log, answers questions in
-/// turn with them, and emits a new list after an event of a user that somebody listens for.
+/// The recommenders of one subtask, one under each key: what [`RecommendOperator`] is made of, for
+/// operators whose elements are more than commands.
 ///
 /// The key is the recommender: all records of one (a shop, a tenant) lie under one key, because
 /// they are read across users and items, and different keys are recommenders of their own, spread
 /// over the subtasks as any keys. A job with one recommender keys by a constant.
-pub struct RecommendOperator {
+pub struct KeyedRecommenders {
     options: Options,
-    listening: Listening,
+    ranking: Ranking,
     states: Option<RecordStates>,
     engines: HashMap<Box<[u8]>, Engine, foldhash::fast::FixedState>,
+}
+
+impl fmt::Debug for KeyedRecommenders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyedRecommenders")
+            .field("options", &self.options)
+            .field("ranking", &self.ranking)
+            .finish_non_exhaustive()
+    }
+}
+
+impl KeyedRecommenders {
+    /// Recommenders with these bounds.
+    pub fn new(options: Options) -> Self {
+        Self {
+            options,
+            ranking: Ranking::default(),
+            states: None,
+            engines: HashMap::default(),
+        }
+    }
+
+    /// Puts items in another order than the learned fusion's; see [`Engine::with_ranking`].
+    #[must_use]
+    pub fn with_ranking(mut self, ranking: Ranking) -> Self {
+        self.ranking = ranking;
+        self
+    }
+
+    /// Registers the states; to be called when the operator is opened.
+    ///
+    /// # Errors
+    /// As [`RecordStates::open`].
+    pub fn open(&mut self, store: &mut StateStore) -> operators::Result<()> {
+        self.states = Some(RecordStates::open(store)?);
+        self.engines.clear();
+        Ok(())
+    }
+
+    /// Takes in a command. What the records do not accept, though it was checked before it came into
+    /// the log, changes nothing and is no error: it must not stop a job for ever.
+    ///
+    /// # Errors
+    /// [`operators::Error::NotRunning`] before [`open`](Self::open); those of the state.
+    pub fn apply(&mut self, command: &Command, key: &mut KeyScope<'_>) -> operators::Result<()> {
+        self.with(key, |engine, records| {
+            accepted(engine.apply(records, command))
+        })
+    }
+
+    /// [`apply`](Self::apply) for an event that is in no command.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply).
+    pub fn observe(&mut self, event: &UserEvent, key: &mut KeyScope<'_>) -> operators::Result<()> {
+        self.with(key, |engine, records| {
+            accepted(engine.observe(records, event))
+        })
+    }
+
+    /// The best items for a request.
+    ///
+    /// # Errors
+    /// A bad request, as [`Engine::recommend`]; those of [`apply`](Self::apply).
+    pub fn recommend(
+        &mut self,
+        request: &Request,
+        key: &mut KeyScope<'_>,
+    ) -> operators::Result<Vec<Recommendation>> {
+        self.with(key, |engine, records| engine.recommend(records, request))
+    }
+
+    /// Answers a question.
+    ///
+    /// # Errors
+    /// As [`recommend`](Self::recommend).
+    pub fn answer(
+        &mut self,
+        question: &Question,
+        key: &mut KeyScope<'_>,
+    ) -> operators::Result<Answer> {
+        self.with(key, |engine, records| {
+            Ok(match question {
+                Question::Recommend(request) => {
+                    Answer::Recommend(engine.recommend(records, request)?)
+                }
+                Question::Explain(request, item) => {
+                    Answer::Explain(Box::new(engine.explain(records, request, item)?))
+                }
+                Question::Rules => Answer::Rules(Box::new(engine.rules(records)?)),
+                Question::Experiments => {
+                    Answer::Experiments(engine.experiments(records)?, engine.report(records)?)
+                }
+            })
+        })
+    }
+
+    /// Runs `work` with the engine and the records of the key.
+    fn with<T>(
+        &mut self,
+        key: &mut KeyScope<'_>,
+        work: impl FnOnce(&mut Engine, &mut StateRecords<'_, '_>) -> crate::Result<T>,
+    ) -> operators::Result<T> {
+        let states = self.states.ok_or(operators::Error::NotRunning)?;
+        if !self.engines.contains_key(&*key.key_bytes()) {
+            let bytes = (*key.key_bytes()).into();
+            let engine = Engine::open(&mut states.of(key), self.options);
+            let engine = engine.map_err(operators::Error::user)?;
+            self.engines
+                .insert(bytes, engine.with_ranking(self.ranking));
+        }
+        let Some(engine) = self.engines.get_mut(&*key.key_bytes()) else {
+            return Err(operators::Error::NotRunning);
+        };
+        work(engine, &mut states.of(key)).map_err(operators::Error::user)
+    }
+}
+
+fn accepted(outcome: crate::Result<()>) -> crate::Result<()> {
+    match outcome {
+        Err(error @ Error::Invalid { .. }) if error.is_invalid_input() => Ok(()),
+        other => other,
+    }
+}
+
+/// The recommender as an operator: takes commands in the order of their log, answers questions in
+/// turn with them, and emits a new list after an event of a user that somebody listens for.
+///
+/// Each key is a recommender of its own, see [`KeyedRecommenders`].
+pub struct RecommendOperator {
+    recommenders: KeyedRecommenders,
+    listening: Listening,
 }
 
 impl fmt::Debug for RecommendOperator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RecommendOperator")
-            .field("options", &self.options)
+            .field("recommenders", &self.recommenders)
             .finish_non_exhaustive()
     }
 }
@@ -123,10 +259,8 @@ impl RecommendOperator {
     /// A recommender with these bounds that emits nothing by itself.
     pub fn new(options: Options) -> Self {
         Self {
-            options,
+            recommenders: KeyedRecommenders::new(options),
             listening: Arc::new(|_| None),
-            states: None,
-            engines: HashMap::default(),
         }
     }
 
@@ -137,25 +271,6 @@ impl RecommendOperator {
         self.listening = listening;
         self
     }
-
-    /// Runs `work` with the engine and the records of the current key.
-    fn with<T>(
-        &mut self,
-        cx: &mut OperatorContext<'_>,
-        work: impl FnOnce(&mut Engine, &mut crate::StateRecords<'_, '_>) -> crate::Result<T>,
-    ) -> operators::Result<T> {
-        let Some(states) = self.states else {
-            return Err(operators::Error::NotRunning);
-        };
-        let key: Box<[u8]> = (*cx.state.key_bytes()).into();
-        let mut records = states.of(&mut cx.state);
-        let engine = match self.engines.entry(key) {
-            hashbrown::hash_map::Entry::Occupied(known) => known.into_mut(),
-            hashbrown::hash_map::Entry::Vacant(new) => new
-                .insert(Engine::open(&mut records, self.options).map_err(operators::Error::user)?),
-        };
-        work(engine, &mut records).map_err(operators::Error::user)
-    }
 }
 
 impl Operator for RecommendOperator {
@@ -163,9 +278,7 @@ impl Operator for RecommendOperator {
     type Out = Vec<Recommendation>;
 
     fn open(&mut self, store: &mut StateStore) -> operators::Result<()> {
-        self.states = Some(RecordStates::open(store)?);
-        self.engines.clear();
-        Ok(())
+        self.recommenders.open(store)
     }
 
     fn on_element(
@@ -174,23 +287,12 @@ impl Operator for RecommendOperator {
         cx: &mut OperatorContext<'_>,
         out: &mut dyn Collector<Vec<Recommendation>>,
     ) -> operators::Result<()> {
-        let listening = Arc::clone(&self.listening);
-        let list = self.with(cx, |engine, records| {
-            match engine.apply(records, &element.value) {
-                // What the log holds was checked when it was accepted; what slipped through must
-                // not stop the job for ever.
-                Err(error @ Error::Invalid { .. }) if error.is_invalid_input() => return Ok(None),
-                other => other?,
-            }
-            let Command::Event(event) = &element.value else {
-                return Ok(None);
-            };
-            listening(&event.user_id)
-                .map(|k| engine.recommend(records, &Request::new(event.user_id.clone(), k)))
-                .transpose()
-        })?;
-        if let Some(list) = list {
-            out.collect(list);
+        self.recommenders.apply(&element.value, &mut cx.state)?;
+        if let Command::Event(event) = element.value
+            && let Some(k) = (self.listening)(&event.user_id)
+        {
+            let request = Request::new(event.user_id, k);
+            out.collect(self.recommenders.recommend(&request, &mut cx.state)?);
         }
         Ok(())
     }
@@ -205,17 +307,7 @@ impl QueryOperator for RecommendOperator {
         question: Question,
         cx: &mut OperatorContext<'_>,
     ) -> operators::Result<Answer> {
-        self.with(cx, |engine, records| {
-            Ok(match question {
-                Question::Recommend(request) => {
-                    Answer::Recommend(engine.recommend(records, &request)?)
-                }
-                Question::Explain(request, item) => {
-                    Answer::Explain(Box::new(engine.explain(records, &request, &item)?))
-                }
-                Question::Report => Answer::Report(engine.report(records)?),
-            })
-        })
+        self.recommenders.answer(&question, &mut cx.state)
     }
 }
 

@@ -16,7 +16,7 @@ use std::{collections::VecDeque, error::Error, process::ExitCode, time::Duration
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinSet,
-    time::{Instant, MissedTickBehavior, interval, sleep_until},
+    time::{Instant, sleep_until},
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Streaming, transport::Channel};
@@ -305,24 +305,42 @@ async fn list(lists: &mut RecommendationsClient<Channel>, n: u64, after: u64) ->
     Ok(list.recommendations.len())
 }
 
+/// When requests are due, from a thread of its own: the runtime's timer knows whole milliseconds only,
+/// and how late it is would be measured along.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a thread that does nothing but wait for the next instant"
+)]
+fn due_instants(rate: u64, span: Duration) -> Outcome<mpsc::Receiver<Instant>> {
+    let period = Duration::from_secs(1) / u32::try_from(rate)?;
+    let (instants, due) = mpsc::channel(1_000);
+    let begin = Instant::now();
+    std::thread::Builder::new()
+        .name("pace".to_owned())
+        .spawn(move || {
+            let mut next = begin;
+            while next < begin + span {
+                std::thread::sleep(next.saturating_duration_since(Instant::now()));
+                if instants.blocking_send(next).is_err() {
+                    return;
+                }
+                next += period;
+            }
+        })?;
+    Ok(due)
+}
+
 /// Asks at `rate`; a request that starts late counts from when it was due.
 async fn steady_requests(
     lists: &RecommendationsClient<Channel>,
     rate: u64,
     span: Duration,
 ) -> Outcome<Vec<Duration>> {
-    let period = Duration::from_secs(1) / u32::try_from(rate)?;
-    let mut ticks = interval(period);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
-    let begin = Instant::now();
+    let mut due_instants = due_instants(rate, span)?;
     let mut asked = JoinSet::new();
     let mut took = Vec::new();
     let mut n = 0;
-    loop {
-        let due = ticks.tick().await;
-        if due > begin + span {
-            break;
-        }
+    while let Some(due) = due_instants.recv().await {
         let mut lists = lists.clone();
         asked.spawn(async move {
             list(&mut lists, n, 0).await?;

@@ -2,6 +2,7 @@
 
 mod input;
 mod profile;
+mod reached;
 mod recommend;
 mod source;
 mod trim;
@@ -24,17 +25,14 @@ use operators::{
     StreamEnvironment, checkpoint::CheckpointState,
 };
 use profile::{ProfileOperator, ProfileQuery};
-use recommend::{Answer, Question, RecommendOperator};
-use recsys::{Experiment, Explanation, Rules, VariantReport};
+use reached::Reached;
+use recommend::RecommendOperator;
+use recsys::{
+    Answer, Experiment, Explanation, ItemId, Question, Request, Rules, UserId, VariantReport,
+};
 use source::{LogSource, SOURCE};
 use state_backend::{BackendConfig, MaxParallelism};
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 use time_engine::{Timestamp, watermark::BoundedOutOfOrderness};
 use trim::Trimmer;
 
@@ -46,9 +44,10 @@ const OUT_OF_ORDER: Duration = Duration::from_secs(10);
 pub(crate) struct Job {
     running: Arc<RunningJob>,
     profiles: QueryHandle<String, ProfileQuery, Option<v1::UserProfile>>,
-    lists: QueryHandle<(), Question, Answer>,
+    lists: QueryHandle<(), Question, (u64, Answer)>,
+    catalogue: ItemCatalogue,
     /// The position behind the last entry in the lists.
-    position: Arc<AtomicU64>,
+    reached: Arc<Reached>,
     trimmer: Arc<Trimmer>,
 }
 
@@ -103,11 +102,11 @@ impl Job {
         let blobs = open_place(&place, Access::Write)?;
         let store = CheckpointStore::open(blobs, StoreOptions::default())?;
         let trimmer = Arc::new(Trimmer::new(log.clone(), config.checkpoint.retained));
-        let position = Arc::new(AtomicU64::new(0));
+        let reached = Arc::new(Reached::default());
 
         let environment = StreamEnvironment::new();
         let entries = environment
-            .source(SOURCE, LogSource::new(log.clone(), Arc::clone(&position)))
+            .source(SOURCE, LogSource::new(log.clone(), Arc::clone(&reached)))
             .assign_timestamps(Input::timestamp, || {
                 BoundedOutOfOrderness::new(OUT_OF_ORDER)
             })
@@ -119,7 +118,7 @@ impl Job {
             .process_queryable("profile", ProfileOperator::default);
         let (updates, lists) = {
             let (catalogue, hub) = (catalogue.clone(), Arc::clone(hub));
-            let position = Arc::clone(&position);
+            let reached = Arc::clone(&reached);
             let ranking = config.recommend.model.ranking();
             entries
                 .key_by(|_: &Input| ())
@@ -128,7 +127,7 @@ impl Job {
                         ranking,
                         catalogue.clone(),
                         Arc::clone(&hub),
-                        Arc::clone(&position),
+                        Arc::clone(&reached),
                     )
                 })
         };
@@ -165,7 +164,8 @@ impl Job {
             running,
             profiles,
             lists,
-            position,
+            catalogue: catalogue.clone(),
+            reached,
             trimmer,
         })
     }
@@ -214,7 +214,12 @@ impl Job {
 
     /// The position behind the last entry that is in the lists.
     pub(crate) fn position(&self) -> u64 {
-        self.position.load(Ordering::Acquire)
+        self.reached.position()
+    }
+
+    /// Waits until everything before `position` is in the lists: for ever, if the job does not come back.
+    pub(crate) async fn reaches(&self, position: u64) {
+        self.reached.wait(position).await;
     }
 
     /// What is known of a user.
@@ -230,14 +235,22 @@ impl Job {
         Ok(self.profiles.query(&user.to_owned(), query).await?)
     }
 
+    /// Asks the recommender; what it answers, and the position that it stands at.
+    async fn ask(&self, question: Question) -> Result<(u64, Answer)> {
+        Ok(self.lists.query(&(), question).await?)
+    }
+
     /// The present list of a user.
     ///
     /// # Errors
-    /// [`Error::Job`], as while it restarts.
+    /// [`Error::Job`], as while it restarts; [`Error::Recsys`] for a bad id.
     pub(crate) async fn list(&self, user: &str, k: usize) -> Result<Update> {
-        let user = user.to_owned();
-        match self.lists.query(&(), Question::List { user, k }).await? {
-            Answer::List(update) => Ok(update),
+        let request = Request::new(UserId::new(user)?, k);
+        match self.ask(Question::Recommend(request)).await? {
+            (position, Answer::Recommend(list)) => {
+                let user = user.to_owned();
+                Ok(recommend::update(user, position, &list, &self.catalogue))
+            }
             _ => Err(Error::Job(operators::Error::NotRunning)),
         }
     }
@@ -247,10 +260,12 @@ impl Job {
     /// # Errors
     /// As for [`Job::list`].
     pub(crate) async fn explain(&self, user: &str, item: &str, k: usize) -> Result<Explanation> {
-        let (user, item) = (user.to_owned(), item.to_owned());
-        let question = Question::Explain { user, item, k };
-        match self.lists.query(&(), question).await? {
-            Answer::Explain(explanation) => Ok(*explanation),
+        let request = Request::new(UserId::new(user)?, k);
+        match self
+            .ask(Question::Explain(request, ItemId::new(item)?))
+            .await?
+        {
+            (_, Answer::Explain(explanation)) => Ok(*explanation),
             _ => Err(Error::Job(operators::Error::NotRunning)),
         }
     }
@@ -260,8 +275,8 @@ impl Job {
     /// # Errors
     /// As for [`Job::list`].
     pub(crate) async fn rules(&self) -> Result<Rules> {
-        match self.lists.query(&(), Question::Rules).await? {
-            Answer::Rules(rules) => Ok(*rules),
+        match self.ask(Question::Rules).await? {
+            (_, Answer::Rules(rules)) => Ok(*rules),
             _ => Err(Error::Job(operators::Error::NotRunning)),
         }
     }
@@ -271,8 +286,8 @@ impl Job {
     /// # Errors
     /// As for [`Job::list`].
     pub(crate) async fn experiments(&self) -> Result<(Vec<Experiment>, Vec<VariantReport>)> {
-        match self.lists.query(&(), Question::Experiments).await? {
-            Answer::Experiments(experiments, reports) => Ok((experiments, reports)),
+        match self.ask(Question::Experiments).await? {
+            (_, Answer::Experiments(experiments, report)) => Ok((experiments, report)),
             _ => Err(Error::Job(operators::Error::NotRunning)),
         }
     }

@@ -3,79 +3,56 @@
 //! Its records are read across users and items, so all lie under one key and one subtask owns them. It
 //! takes the log in its order, which makes them a function of the log alone.
 
-use super::input::Input;
+use super::{input::Input, reached::Reached};
 use crate::{catalogue::ItemCatalogue, convert, hub::Hub, proto::v1::Update};
-use operators::{Collector, Element, Error, Operator, OperatorContext, QueryOperator, Result};
+use operators::{Collector, Element, Operator, OperatorContext, QueryOperator, Result};
 use recsys::{
-    Engine, Experiment, Explanation, ItemId, RecordStates, Request, Rules, StateRecords, UserId,
-    VariantReport,
+    Answer, KeyedRecommenders, Question, Recommendation, Request,
     model::{Options, Ranking},
 };
-use state_backend::{KeyScope, StateCatalog, StateStore, StoreOptions, ValueDef, ValueState};
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use state_backend::{StateCatalog, StateStore, StoreOptions, ValueDef, ValueState};
+use std::sync::Arc;
 
-/// What the recommender can be asked.
-#[derive(Debug)]
-pub(super) enum Question {
-    /// A user's list.
-    List { user: String, k: usize },
-    /// Why an item is, or is not, in a user's list.
-    Explain {
-        user: String,
-        item: String,
-        k: usize,
-    },
-    /// The rules in force.
-    Rules,
-    /// The experiments that run, and what they counted.
-    Experiments,
-}
+const POSITION: ValueDef<u64> = ValueDef::new("position");
 
-/// The answer to the [`Question`] of the same name.
-#[derive(Debug)]
-pub(super) enum Answer {
-    List(Update),
-    Explain(Box<Explanation>),
-    Rules(Box<Rules>),
-    Experiments(Vec<Experiment>, Vec<VariantReport>),
-}
-
-/// Learns every event and makes the lists.
+/// Learns every event and makes the lists. An answer comes with the position behind the last entry that
+/// it knows of.
 #[derive(Debug)]
 pub(super) struct RecommendOperator {
-    ranking: Ranking,
+    recommenders: KeyedRecommenders,
     catalogue: ItemCatalogue,
     hub: Arc<Hub>,
     /// Where it stands, for those who wait for it.
-    shown: Arc<AtomicU64>,
-    states: Option<States>,
-    /// Opened at the first use, when there is a key to find its records under.
-    engine: Option<Engine>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct States {
-    records: RecordStates,
+    reached: Arc<Reached>,
     position: ValueState<u64>,
-}
-
-impl States {
-    fn register(store: &mut StateStore) -> state_backend::Result<Self> {
-        Ok(Self {
-            records: RecordStates::open(store)?,
-            position: store.value(&ValueDef::new("position"))?,
-        })
-    }
 }
 
 /// The states that [`RecommendOperator`] keeps.
 pub(super) fn catalog() -> state_backend::Result<StateCatalog> {
     let mut store = StateStore::open(StoreOptions::new())?;
-    States::register(&mut store)?;
+    recsys::RecordStates::open(&mut store)?;
+    store.value(&POSITION)?;
     Ok(store.catalog())
+}
+
+/// A list as subscribers and callers get it.
+pub(super) fn update(
+    user_id: String,
+    position: u64,
+    list: &[Recommendation],
+    catalogue: &ItemCatalogue,
+) -> Update {
+    let catalogue = catalogue.read();
+    let recommendations = list
+        .iter()
+        .zip(1..)
+        .map(|(item, rank)| convert::recommendation_to_proto(item, rank, &catalogue))
+        .collect();
+    Update {
+        user_id,
+        position,
+        recommendations,
+    }
 }
 
 impl RecommendOperator {
@@ -83,60 +60,16 @@ impl RecommendOperator {
         ranking: Ranking,
         catalogue: ItemCatalogue,
         hub: Arc<Hub>,
-        shown: Arc<AtomicU64>,
+        reached: Arc<Reached>,
     ) -> Self {
         Self {
-            ranking,
+            recommenders: KeyedRecommenders::new(Options::default()).with_ranking(ranking),
             catalogue,
             hub,
-            shown,
-            states: None,
-            engine: None,
+            reached,
+            position: ValueState::default(),
         }
     }
-
-    fn with<T>(
-        &mut self,
-        scope: &mut KeyScope<'_>,
-        work: impl FnOnce(&mut Engine, &mut StateRecords<'_, '_>) -> recsys::Result<T>,
-    ) -> Result<T> {
-        let states = self.states.ok_or(Error::NotRunning)?;
-        let mut records = states.records.of(scope);
-        let engine = match &mut self.engine {
-            Some(engine) => engine,
-            none => {
-                let engine = Engine::open(&mut records, Options::default()).map_err(user)?;
-                none.insert(engine.with_ranking(self.ranking))
-            }
-        };
-        work(engine, &mut records).map_err(user)
-    }
-
-    fn list(
-        &mut self,
-        name: &str,
-        k: usize,
-        position: u64,
-        scope: &mut KeyScope<'_>,
-    ) -> Result<Update> {
-        let request = Request::new(UserId::new(name).map_err(user)?, k);
-        let list = self.with(scope, |engine, records| engine.recommend(records, &request))?;
-        let catalogue = self.catalogue.read();
-        let recommendations = list
-            .iter()
-            .zip(1..)
-            .map(|(item, rank)| convert::recommendation_to_proto(item, rank, &catalogue))
-            .collect();
-        Ok(Update {
-            user_id: name.to_owned(),
-            position,
-            recommendations,
-        })
-    }
-}
-
-fn user(error: recsys::Error) -> Error {
-    Error::User(Box::new(error))
 }
 
 impl Operator for RecommendOperator {
@@ -144,7 +77,8 @@ impl Operator for RecommendOperator {
     type Out = Update;
 
     fn open(&mut self, store: &mut StateStore) -> Result<()> {
-        self.states = Some(States::register(store)?);
+        self.recommenders.open(store)?;
+        self.position = store.value(&POSITION)?;
         Ok(())
     }
 
@@ -156,60 +90,37 @@ impl Operator for RecommendOperator {
     ) -> Result<()> {
         let input = element.value;
         let after = input.after();
-        if let Some(states) = self.states {
-            states.position.set(&mut cx.state, after)?;
-        }
+        self.position.set(&mut cx.state, after)?;
         if let Some((event, _)) = input.event() {
-            self.with(&mut cx.state, |engine, records| {
-                engine.observe(records, event)
-            })?;
-            let name = event.user_id.as_str();
-            if let Some(k) = self.hub.wanted(name) {
-                out.collect(self.list(name, k, after, &mut cx.state)?);
+            self.recommenders.observe(event, &mut cx.state)?;
+            let user = &event.user_id;
+            if let Some(k) = self.hub.wanted(user.as_str()) {
+                let request = Request::new(user.clone(), k);
+                let list = self.recommenders.recommend(&request, &mut cx.state)?;
+                let user = user.as_str().to_owned();
+                out.collect(update(user, after, &list, &self.catalogue));
             }
         } else if let Some(command) = input.command() {
-            self.with(&mut cx.state, |engine, records| {
-                engine.apply(records, command)
-            })?;
+            self.recommenders.apply(command, &mut cx.state)?;
         }
-        self.shown.store(after, Ordering::Release);
+        self.reached.set(after);
         Ok(())
     }
 }
 
 impl QueryOperator for RecommendOperator {
     type Request = Question;
-    type Reply = Answer;
+    type Reply = (u64, Answer);
 
-    fn on_query(&mut self, question: Question, cx: &mut OperatorContext<'_>) -> Result<Answer> {
-        Ok(match question {
-            Question::List { user, k } => {
-                let position = match self.states {
-                    Some(states) => states.position.get(&mut cx.state)?.copied().unwrap_or(0),
-                    None => 0,
-                };
-                Answer::List(self.list(&user, k, position, &mut cx.state)?)
-            }
-            Question::Explain {
-                user: name,
-                item,
-                k,
-            } => {
-                let request = Request::new(UserId::new(name).map_err(user)?, k);
-                let item = ItemId::new(item).map_err(user)?;
-                Answer::Explain(Box::new(self.with(&mut cx.state, |engine, records| {
-                    engine.explain(records, &request, &item)
-                })?))
-            }
-            Question::Rules => Answer::Rules(Box::new(
-                self.with(&mut cx.state, |engine, records| engine.rules(records))?,
-            )),
-            Question::Experiments => {
-                let (experiments, reports) = self.with(&mut cx.state, |engine, records| {
-                    Ok((engine.experiments(records)?, engine.report(records)?))
-                })?;
-                Answer::Experiments(experiments, reports)
-            }
-        })
+    fn on_query(
+        &mut self,
+        question: Question,
+        cx: &mut OperatorContext<'_>,
+    ) -> Result<(u64, Answer)> {
+        let position = self.position.get(&mut cx.state)?.copied().unwrap_or(0);
+        Ok((
+            position,
+            self.recommenders.answer(&question, &mut cx.state)?,
+        ))
     }
 }

@@ -1,14 +1,11 @@
 //! The ingest log as a source: one split, whose position is the log's.
 
-use super::input::Input;
+use super::{input::Input, reached::Reached};
 use crate::log::{IngestLog, LogReader};
 use operators::{
     Error, Result, Source, SourceContext, SourceOutput, SourceReader, SourceStatus, Split,
 };
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::Arc;
 
 /// The source's uid in checkpoints.
 pub(super) const SOURCE: &str = "ingest";
@@ -18,13 +15,13 @@ const SPLIT: &str = "log";
 #[derive(Debug)]
 pub(super) struct LogSource {
     log: IngestLog,
-    position: Arc<AtomicU64>,
+    reached: Arc<Reached>,
 }
 
 impl LogSource {
-    /// `position` is set to where reading begins: everything before is in restored state.
-    pub(super) fn new(log: IngestLog, position: Arc<AtomicU64>) -> Self {
-        Self { log, position }
+    /// `reached` is set to where reading begins: everything before is in restored state.
+    pub(super) fn new(log: IngestLog, reached: Arc<Reached>) -> Self {
+        Self { log, reached }
     }
 }
 
@@ -49,7 +46,7 @@ impl Source for LogSource {
         let reader = self.log.reader(offset).map_err(user)?;
         let waker = cx.waker;
         self.log.notify_growth(Box::new(move || waker.wake()));
-        self.position.store(offset, Ordering::Release);
+        self.reached.set(offset);
         Ok(Reader {
             log: Some(reader),
             entries: Vec::new(),
