@@ -7,9 +7,10 @@ use super::align::{Aligner, Alignment, InputKind};
 use super::channel::{Channel, Mark, Packet, Tail};
 use super::event::{Barrier, Event, Flow, Flush, Passing};
 use super::in_flight::{Recorder, Recovered};
-use super::link::{Next, PREFETCH};
+use super::link::Next;
 use super::report::Command;
 use super::shell::Shell;
+use super::slice::Stride;
 use super::snapshot::micros;
 use super::task::{Step, Task};
 use crate::checkpoint::PhaseTimes;
@@ -95,6 +96,8 @@ pub(crate) struct InputTask<T> {
     /// What a checkpoint held as under way to this subtask: it comes first.
     recovered: VecDeque<Current<T>>,
     current: Option<Current<T>>,
+    /// Elements between two looks for questions.
+    stride: Stride,
     owed: VecDeque<Owed>,
     /// `None`: barriers never overtake.
     recorder: Option<Recorder<T>>,
@@ -125,6 +128,7 @@ impl<T: Send + 'static> InputTask<T> {
             barrier: None,
             recovered: recovered.collect(),
             current: None,
+            stride: Stride::default(),
             owed: VecDeque::new(),
             recorder,
         }
@@ -223,13 +227,18 @@ impl<T: Send + 'static> InputTask<T> {
         loop {
             let until = current.mark.map_or(usize::MAX, |(at, _)| at);
             if current.taken < until && current.elements.len() > 0 {
-                let limit = (until - current.taken).min(PREFETCH);
+                let limit = (until - current.taken).min(self.stride.elements());
                 if self.recorder.is_some() && is_called(&self.inputs, &self.shell) {
                     return Ok(false);
                 }
+                let start = self.shell.asked.then(|| self.shell.clock.elapsed());
                 let cx = &mut self.shell.cx;
                 let taken = self.chain.elements(&mut current.elements, limit, cx)?;
                 current.taken += taken;
+                if let Some(start) = start {
+                    let took = self.shell.clock.elapsed().saturating_sub(start);
+                    self.stride.took(took);
+                }
                 self.shell.count_in(taken);
                 self.shell.cx.take_failure()?;
                 if self.shell.cx.halt {

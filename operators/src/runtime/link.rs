@@ -48,7 +48,8 @@ pub(crate) fn prefetched<T, L: Link<T>>(
     let mut taken = 0;
     while taken < limit && !cx.halt {
         if ahead && taken % PREFETCH == 0 {
-            for element in batch.as_slice().iter().take(PREFETCH) {
+            let next = PREFETCH.min(limit - taken);
+            for element in batch.as_slice().iter().take(next) {
                 prefetch(link, &element.value)?;
             }
         }

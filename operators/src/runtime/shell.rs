@@ -20,6 +20,8 @@ pub(crate) struct Shell {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) commands: Arc<Inbox<Command>>,
     pub(crate) queries: mpsc::Receiver<QueryCommand>,
+    /// There has been a question.
+    pub(crate) asked: bool,
     pub(crate) reporter: Reporter,
     pub(crate) positions: Arc<Mutex<Vec<Split>>>,
     /// A call with processing time is not over.
@@ -41,6 +43,7 @@ impl Shell {
             clock,
             commands,
             queries,
+            asked: false,
             reporter,
             positions,
             timing: None,
@@ -113,6 +116,7 @@ impl Shell {
             let Ok(command) = self.queries.try_recv() else {
                 break;
             };
+            self.asked = true;
             let mut slot = Some(command);
             let _ = self.deliver(chain, &mut Event::Query(&mut slot))?;
         }

@@ -1,5 +1,6 @@
-//! How much background work is done between two batches.
+//! How much is done at a time: background work between two batches, elements between two questions.
 
+use super::link::PREFETCH;
 use state_backend::PumpBudget;
 use std::time::Duration;
 
@@ -38,6 +39,34 @@ impl Slice {
     }
 }
 
+/// What a question waits for at most, about, between two looks.
+const PATIENCE: Duration = Duration::from_micros(60);
+
+/// A number of elements, smaller where elements take long.
+#[derive(Debug)]
+pub(crate) struct Stride(usize);
+
+impl Default for Stride {
+    fn default() -> Self {
+        Self(PREFETCH)
+    }
+}
+
+impl Stride {
+    pub(crate) fn elements(&self) -> usize {
+        self.0
+    }
+
+    /// Learns from how long one took.
+    pub(crate) fn took(&mut self, time: Duration) {
+        if time > PATIENCE {
+            self.0 = (self.0 / 2).max(1);
+        } else if time < PATIENCE / 4 {
+            self.0 = (self.0 * 2).min(PREFETCH);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,6 +90,18 @@ mod tests {
         }
         assert_eq!(longest(100, 2_048), Duration::from_nanos(102_400));
         assert_eq!(longest(1, 64), Duration::from_nanos(64));
+    }
+
+    #[test]
+    fn strides_are_short_where_elements_take_long() {
+        let mut stride = Stride::default();
+        for (us_per_element, elements) in [(1, 16), (10, 4), (100, 1), (1, 16)] {
+            for _ in 0..8 {
+                let time = us_per_element * stride.elements() as u64;
+                stride.took(Duration::from_micros(time));
+            }
+            assert_eq!(stride.elements(), elements, "{us_per_element} us");
+        }
     }
 
     #[test]
