@@ -117,6 +117,20 @@ pub enum RestoreFrom {
     Location(String),
 }
 
+/// Whether the working files of a disk backend outlive the job (Flink's
+/// `execution.state-recovery.from-local`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LocalRecovery {
+    /// A job that ends in an orderly way, with a last checkpoint, leaves its files as that checkpoint has
+    /// the state, and a start from exactly that checkpoint, at the same parallelism, goes on from them. At any
+    /// other start, and when a byte of them is damaged, they are deleted and the checkpoint is read. The end
+    /// takes longer by writing out what of the state is in memory, and by one pass over the files.
+    #[default]
+    OnCleanStop,
+    /// Every start reads the checkpoint.
+    Off,
+}
+
 /// How and how often a job is checkpointed.
 #[derive(Debug, Clone)]
 pub struct CheckpointConfig {
@@ -270,6 +284,7 @@ pub struct JobConfig {
     pub(crate) source_batch: usize,
     pub(crate) slice: usize,
     pub(crate) spin: Duration,
+    pub(crate) local_recovery: LocalRecovery,
 }
 
 impl fmt::Debug for JobConfig {
@@ -303,6 +318,7 @@ impl Default for JobConfig {
             source_batch: 512,
             slice: 2_048,
             spin: Duration::ZERO,
+            local_recovery: LocalRecovery::default(),
         }
     }
 }
@@ -347,6 +363,13 @@ impl JobConfig {
     #[must_use]
     pub fn with_max_value_bytes(mut self, bytes: u64) -> Self {
         self.max_value_bytes = Some(bytes);
+        self
+    }
+
+    /// Whether the working files of a disk backend outlive the job; [`LocalRecovery::OnCleanStop`] unless set.
+    #[must_use]
+    pub fn with_local_recovery(mut self, recovery: LocalRecovery) -> Self {
+        self.local_recovery = recovery;
         self
     }
 

@@ -118,6 +118,7 @@ impl Shared {
                 attempts: 0,
                 failure: None,
                 subtasks: Vec::new(),
+                restored: Vec::new(),
                 checkpoints: CheckpointHistory::default(),
             }),
             subtasks: Mutex::default(),

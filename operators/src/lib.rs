@@ -206,7 +206,7 @@ pub use broadcast::{
 pub use checkpoint::StopMode;
 pub use config::{
     Barriers, BufferTimeout, CheckpointConfig, CheckpointListener, CheckpointMode, ExchangeOptions,
-    Externalized, JobConfig, RestoreFrom,
+    Externalized, JobConfig, LocalRecovery, RestoreFrom,
 };
 pub use connect::{Either, EitherKey};
 pub use connect_broadcast::BroadcastConnectedStream;
@@ -237,6 +237,6 @@ pub use source::{
     Source, SourceContext, SourceOutput, SourceReader, SourceStatus, SourceWaker, Split,
 };
 pub use sources::{Generator, GeneratorReader, VecReader, VecSource};
-pub use status::{JobState, JobStatus, SubtaskStatus};
+pub use status::{JobState, JobStatus, RestoreSource, StateRestore, SubtaskStatus};
 pub use stream::{Collected, Stream};
 pub use window::{Extract, Part, WholeElement, WindowResult, Windowed, late};

@@ -3,6 +3,7 @@
 use crate::checkpoint::CheckpointHistory;
 use crate::source::Split;
 use serde::Serialize;
+use std::fmt;
 use time_engine::Timestamp;
 
 /// Where a job is in its life; Flink's names.
@@ -61,6 +62,56 @@ pub struct SubtaskStatus {
     pub positions: Vec<Split>,
 }
 
+/// Where keyed state came from at a start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RestoreSource {
+    /// The files that the subtask left at an orderly stop; see [`LocalRecovery`](crate::LocalRecovery).
+    Local,
+    /// The files of the checkpoint or savepoint.
+    Checkpoint,
+}
+
+/// How the keyed state of one operator's subtask was restored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StateRestore {
+    /// The operator's uid.
+    pub operator: String,
+    /// From 0.
+    pub subtask: usize,
+    /// Where from.
+    pub source: RestoreSource,
+    /// Rows of keyed state.
+    pub rows: u64,
+    /// Bytes read of the checkpoint's files.
+    pub bytes_read: u64,
+    /// How long it took.
+    pub duration_us: u64,
+    /// Why local files that were there were not used.
+    pub refused: Option<String>,
+}
+
+impl fmt::Display for StateRestore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (operator, subtask, rows) = (&self.operator, self.subtask, self.rows);
+        let ms = self.duration_us as f64 / 1e3;
+        match self.source {
+            RestoreSource::Local => write!(
+                f,
+                "{operator}[{subtask}]: {rows} rows from local files in {ms:.1} ms"
+            )?,
+            RestoreSource::Checkpoint => write!(
+                f,
+                "{operator}[{subtask}]: {rows} rows from the checkpoint in {ms:.1} ms"
+            )?,
+        }
+        match &self.refused {
+            Some(reason) => write!(f, "; local files were not used: {reason}"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// How a job is doing.
 #[derive(Debug, Clone, Serialize)]
 pub struct JobStatus {
@@ -74,6 +125,8 @@ pub struct JobStatus {
     pub failure: Option<String>,
     /// Every subtask of the current attempt.
     pub subtasks: Vec<SubtaskStatus>,
+    /// Where the keyed state of the current attempt came from; empty when it began with none.
+    pub restored: Vec<StateRestore>,
     /// Its checkpoints.
     pub checkpoints: CheckpointHistory,
 }

@@ -223,10 +223,10 @@ impl DiskOptions {
         self.sync.unwrap_or_default()
     }
 
-    /// The same with this policy if none was set.
-    pub(crate) fn with_sync_unless_set(&self, sync: SyncPolicy) -> Self {
+    /// The same for a backend under a store, which need not sync: see [`SyncPolicy`].
+    pub(crate) fn within_a_store(&self) -> Self {
         let mut options = self.clone();
-        options.sync.get_or_insert(sync);
+        options.sync.get_or_insert(SyncPolicy::Never);
         options
     }
 

@@ -234,6 +234,8 @@ mod key;
 mod key_group;
 mod key_words;
 mod kind;
+#[cfg(any(feature = "fs", feature = "redb"))]
+mod local;
 mod memory;
 pub mod operator_state;
 mod options;
@@ -278,5 +280,5 @@ pub use row_key::PreparedKey;
 pub use scope::KeyScope;
 pub use shape::Shape;
 pub use snapshot::{PumpBudget, PumpStatus, SnapshotKind};
-pub use store::{StateStore, StoreStats};
+pub use store::{LocalState, Sealing, StateStore, StoreStats};
 pub use ttl::{Ttl, UpdateType, Visibility};

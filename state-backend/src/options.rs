@@ -1,7 +1,7 @@
 //! Options of a store.
 
 #[cfg(any(feature = "fs", feature = "redb"))]
-use crate::disk::{DiskOptions, SyncPolicy};
+use crate::disk::DiskOptions;
 use crate::{KeyGroupRange, KeyedStateBackend, MaxParallelism, MemoryBackend, Result};
 #[cfg(any(feature = "fs", feature = "redb"))]
 use std::path::PathBuf;
@@ -105,14 +105,14 @@ impl BackendConfig {
             Self::Memory => Ok(Box::new(MemoryBackend::new())),
             #[cfg(feature = "fs")]
             Self::Fs { dir, options } => {
-                let dir = dir.join(format!("fs-{}-{}", range.start().get(), range.end().get()));
-                let options = &options.with_sync_unless_set(SyncPolicy::Never);
+                let dir = crate::fs::dir_of(dir, range);
+                let options = &options.within_a_store();
                 crate::fs::FsBackend::remove(&dir, options)?;
                 Ok(Box::new(crate::fs::FsBackend::open(&dir, options)?))
             }
             #[cfg(feature = "redb")]
             Self::Redb { dir, options } => {
-                let options = &options.with_sync_unless_set(SyncPolicy::Never);
+                let options = &options.within_a_store();
                 crate::redb::RedbBackend::remove(dir, range, options)?;
                 Ok(Box::new(crate::redb::RedbBackend::open(
                     dir, range, options,

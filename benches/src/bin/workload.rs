@@ -10,7 +10,8 @@ use clap::{Parser, ValueEnum};
 use operators::checkpoint::CheckpointState;
 use operators::{
     BufferTimeout, CheckpointConfig, Element, ExchangeOptions, Generator, JobConfig, JobState,
-    JobStatus, RestartStrategy, RestoreFrom, Result, RunningJob, StreamEnvironment,
+    JobStatus, RestartStrategy, RestoreFrom, RestoreSource, Result, RunningJob, StopMode,
+    StreamEnvironment,
 };
 use serde::Serialize;
 use state_backend::BackendConfig;
@@ -487,7 +488,7 @@ fn report(
     }
 }
 
-/// Fills the state, saves it, and starts again from the savepoint.
+/// Fills the state and saves it, then starts again: from the files that the stop left, and from the savepoint.
 fn restore(options: &Options, place: &Path, clock: &Arc<dyn Clock>) -> Result<Report> {
     let store = open_store(place)?;
     let counts = Counts::default();
@@ -506,29 +507,49 @@ fn restore(options: &Options, place: &Path, clock: &Arc<dyn Clock>) -> Result<Re
     let savepoint = job.trigger_savepoint("savepoint").wait()?;
     let savepoint_s = (clock.elapsed() - before).as_secs_f64();
     let status = job.status();
-    job.cancel();
+    let stopped = job.stop_with_savepoint(StopMode::Suspend, "last").wait()?;
     job.wait()?;
 
+    let again = |location: &str| restart(options, place, clock, &store, location);
+    let (local_s, source) = again(&stopped.location)?;
+    let (restore_s, _) = again(&savepoint.location)?;
+    let mut report = report(options, &status, &counts, events_in(&status), filled);
+    report.savepoint_s = Some(savepoint_s);
+    report.restore_s = Some(restore_s);
+    report.restore_local_s = (source == Some(RestoreSource::Local)).then_some(local_s);
+    Ok(report)
+}
+
+/// Starts the job from a savepoint: the time until all tasks run, and where their state came from.
+fn restart(
+    options: &Options,
+    place: &Path,
+    clock: &Arc<dyn Clock>,
+    store: &CheckpointStore,
+    location: &str,
+) -> Result<(f64, Option<RestoreSource>)> {
     let env = StreamEnvironment::new();
     describe(&env, options, &Counts::default(), clock, u64::MAX);
     let checkpoints = CheckpointConfig::new(store.clone())
         .without_interval()
-        .with_restore(RestoreFrom::Location(savepoint.location));
+        .with_restore(RestoreFrom::Location(location.to_owned()));
     let before = clock.elapsed();
     let job = env.execute(config(options, place, None).with_checkpoints(checkpoints))?;
     while job.status().state == JobState::Initializing {
         std::thread::park_timeout(Duration::from_millis(1));
     }
-    let restore_s = (clock.elapsed() - before).as_secs_f64();
-    if job.status().state.is_terminal() {
+    let seconds = (clock.elapsed() - before).as_secs_f64();
+    let status = job.status();
+    if status.state.is_terminal() {
         job.wait()?;
+    }
+    for restore in &status.restored {
+        eprintln!("{restore}");
     }
     job.cancel();
     job.wait()?;
-    let mut report = report(options, &status, &counts, events_in(&status), filled);
-    report.savepoint_s = Some(savepoint_s);
-    report.restore_s = Some(restore_s);
-    Ok(report)
+    let source = status.restored.first().map(|restore| restore.source);
+    Ok((seconds, source))
 }
 
 /// Most memory this process has had, by Linux's account.

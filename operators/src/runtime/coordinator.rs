@@ -306,8 +306,12 @@ impl<E: Executor> Coordinator<E> {
 
     fn on_report(&mut self, task: usize, report: Report) {
         match report {
-            Report::Started { parts } => {
+            Report::Started { parts, restored } => {
                 self.parts.extend(parts);
+                for restore in &restored {
+                    self.observer.restored(restore);
+                }
+                lock(&self.shared.status).restored.extend(restored);
                 self.waiting = self.waiting.saturating_sub(1);
                 if self.waiting == 0 && matches!(self.phase, Phase::Starting) {
                     self.phase = Phase::Running;

@@ -8,18 +8,20 @@ use super::inbox::Inbox;
 use super::metrics::TaskMetrics;
 use super::query::{QueryCommand, QueryRoute};
 use super::report::{Command, Envelope};
+use super::restore;
 use super::shell::Shell;
 use super::signal::Signal;
 use super::slice::Slice;
-use super::snapshot::{Reporter, SnapshotPart};
+use super::snapshot::{Ending, Reporter, SnapshotPart};
 use super::writer::WriterMessage;
 use crate::checkpoint::ShardKey;
-use crate::config::{Barriers, JobConfig};
+use crate::config::{Barriers, JobConfig, LocalRecovery};
 use crate::error::{Error, Result};
 use crate::graph::{EdgeId, Graph, TaskId, lock};
 use crate::operator::SubtaskInfo;
 use crate::operator_state::{OperatorState, redistributed};
 use crate::source::Split;
+use crate::status::StateRestore;
 use checkpoint_store::{Manifest, OperatorUid};
 use state_backend::{KeyGroupRange, StateStore, StoreOptions};
 use std::any::Any;
@@ -58,6 +60,8 @@ pub(crate) struct Deployment {
     pub(crate) subtasks: Vec<SubtaskHandle>,
     /// Where in `subtasks` a task begins.
     first: Vec<usize>,
+    /// The checkpoint or savepoint that this start has ended with.
+    pub(crate) ending: Ending,
     edges: Mutex<HashMap<EdgeId, Box<dyn Any + Send>>>,
     /// What was under way to a task, by subtask; dealt out by whichever subtask comes first.
     recovered: Mutex<HashMap<TaskId, Box<dyn Any + Send>>>,
@@ -104,6 +108,7 @@ impl Deployment {
             writers,
             subtasks,
             first,
+            ending: Ending::default(),
             edges,
             recovered,
         }
@@ -159,6 +164,8 @@ pub(crate) struct BuildContext<'a> {
     pub(crate) reporter: Reporter,
     /// The parts of this task that take snapshots, as they are built.
     pub(crate) parts: Vec<ShardKey>,
+    /// Where the state of its operators came from.
+    pub(crate) restored: Vec<StateRestore>,
     handle: &'a SubtaskHandle,
     queries: Option<mpsc::Receiver<QueryCommand>>,
     route: QueryRoute,
@@ -179,6 +186,7 @@ impl<'a> BuildContext<'a> {
                 task: index,
             },
             parts: Vec::new(),
+            restored: Vec::new(),
             handle,
             queries: Some(queries),
             route: QueryRoute {
@@ -261,11 +269,15 @@ impl<'a> BuildContext<'a> {
             writer,
             Slice::new(slice),
             based,
+        )
+        .with_ending(
+            (self.config().local_recovery == LocalRecovery::OnCleanStop)
+                .then(|| Arc::clone(&self.deployment.ending)),
         ))
     }
 
     /// The store of one operator's subtask with what the checkpoint has of its key groups.
-    pub(crate) fn store(&self, uid: &Arc<str>) -> Result<StateStore> {
+    pub(crate) fn store(&mut self, uid: &Arc<str>) -> Result<StateStore> {
         let config = self.config();
         let narrow = |n: usize| u16::try_from(n).unwrap_or(u16::MAX);
         let max = config.max_parallelism;
@@ -281,16 +293,16 @@ impl<'a> BuildContext<'a> {
         if let Some(bytes) = config.max_value_bytes {
             options = options.with_max_value_bytes(bytes);
         }
+        if let (Some(manifest), Some(checkpoint)) = (&self.deployment.restore, &config.checkpoint) {
+            let (info, clock) = (self.info(uid), &*config.clock);
+            let local = config.local_recovery;
+            let (store, restored) =
+                restore::open(options, local, checkpoint, manifest, &info, clock)?;
+            self.restored.extend(restored);
+            return Ok(store);
+        }
         let mut store = StateStore::open(options)?;
         store.set_time(config.clock.now().as_millis());
-        if let (Some(manifest), Some(checkpoint)) = (&self.deployment.restore, &config.checkpoint) {
-            let uid = OperatorUid::new(&**uid)?;
-            let restored =
-                checkpoint
-                    .store
-                    .restore(manifest, &uid, range, &mut store, &mut |_| {})?;
-            tracing::debug!(operator = %uid, subtask = self.subtask, rows = restored.rows, "restored");
-        }
         Ok(store)
     }
 

@@ -45,6 +45,8 @@ pub(crate) struct Barrier {
     pub(crate) triggered: Timestamp,
     /// The sources stop behind it until they hear more.
     pub(crate) halt: bool,
+    /// The job ends with it, if it succeeds.
+    pub(crate) last: bool,
     pub(crate) passing: Passing,
 }
 
@@ -89,6 +91,8 @@ pub(crate) enum Event<'a> {
     Query(&'a mut Option<QueryCommand>),
     /// Nothing follows.
     End,
+    /// The end has gone through and everything is handed on: this is the last call.
+    Close,
 }
 
 /// What a task shares with the links of its chain during a call.

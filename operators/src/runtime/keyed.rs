@@ -156,6 +156,7 @@ impl<O: Operator, S: KeySelector<O::In>> KeyedLink<O, S> {
             }
             Event::Complete(id) => self.snapshots.complete(&mut self.store, *id)?,
             Event::Abort(id) => self.snapshots.abort(&mut self.store, *id)?,
+            Event::Close => self.snapshots.close(&mut self.store),
             Event::Query(slot) => {
                 if let Some(answer) = self.answer
                     && slot

@@ -20,6 +20,7 @@ pub(crate) mod metrics;
 pub(crate) mod observe;
 pub(crate) mod query;
 pub(crate) mod report;
+pub(crate) mod restore;
 pub(crate) mod shell;
 pub(crate) mod signal;
 pub(crate) mod slice;

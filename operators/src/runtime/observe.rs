@@ -6,6 +6,7 @@
 use super::deployment::SubtaskHandle;
 use super::metrics::TaskMetrics;
 use crate::checkpoint::{CheckpointRecord, FailureReason};
+use crate::status::{RestoreSource, StateRestore};
 use metrics::{Label, Unit, counter, describe_counter, describe_gauge, describe_histogram};
 use metrics::{gauge, histogram};
 use std::sync::atomic::Ordering;
@@ -32,6 +33,7 @@ const CHECKPOINT_SECONDS: &str = "weir_checkpoint_seconds";
 const CHECKPOINT_WRITTEN: &str = "weir_checkpoint_written_bytes";
 const CHECKPOINT_SIZE: &str = "weir_checkpoint_size_bytes";
 const PHASE_SECONDS: &str = "weir_checkpoint_phase_seconds";
+const RESTORE_SECONDS: &str = "weir_restore_seconds";
 
 /// What was last told of a subtask.
 #[derive(Debug, Clone, Copy, Default)]
@@ -107,6 +109,11 @@ impl Observer {
             Unit::Seconds,
             "Time in a phase of a checkpoint, of each part"
         );
+        describe_histogram!(
+            RESTORE_SECONDS,
+            Unit::Seconds,
+            "Time to restore the keyed state of a subtask, by where it came from"
+        );
         Self {
             job: job.to_owned(),
             attempt: 0,
@@ -150,6 +157,16 @@ impl Observer {
 
     pub(crate) fn restarting(&self) {
         counter!(RESTARTS, "job" => self.job.clone()).increment(1);
+    }
+
+    pub(crate) fn restored(&self, restore: &StateRestore) {
+        let (job, operator) = (self.job.clone(), restore.operator.clone());
+        let source = match restore.source {
+            RestoreSource::Local => "local",
+            RestoreSource::Checkpoint => "checkpoint",
+        };
+        histogram!(RESTORE_SECONDS, "job" => job, "operator" => operator, "source" => source)
+            .record(seconds(restore.duration_us));
     }
 
     pub(crate) fn completed(&self, record: &CheckpointRecord) {

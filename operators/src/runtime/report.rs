@@ -3,13 +3,15 @@
 use super::event::Barrier;
 use crate::checkpoint::{Ack, FailureReason, ShardKey};
 use crate::error::Error;
+use crate::status::StateRestore;
 
 /// Reports; each is from one attempt (one start of the job).
 #[derive(Debug)]
 pub(crate) enum Report {
-    /// A task runs; these are its parts that take snapshots.
+    /// A task runs; these are its parts that take snapshots, and this is where its state came from.
     Started {
         parts: Vec<ShardKey>,
+        restored: Vec<StateRestore>,
     },
     Ack {
         checkpoint: u64,

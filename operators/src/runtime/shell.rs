@@ -160,6 +160,7 @@ impl Shell {
         if self.is_halted(chain)? {
             return self.backpressured(chain);
         }
+        let _ = self.deliver(chain, &mut Event::Close)?;
         Ok(Step::Finished)
     }
 }

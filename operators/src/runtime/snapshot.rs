@@ -3,15 +3,17 @@
 use super::event::{Barrier, SnapshotPurpose, TaskContext};
 use super::inbox::Inbox;
 use super::report::{Envelope, Report};
+use super::restore;
 use super::slice::Slice;
 use super::writer::WriterMessage;
 use crate::checkpoint::{Ack, PhaseTimes, ShardKey};
 use crate::error::Result;
 use crate::operator_state::OperatorState;
+use checkpoint_store::Manifest;
 use state_backend::{PumpStatus, SnapshotKind, StateStore};
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use time_engine::Clock;
 
@@ -70,7 +72,15 @@ pub(crate) struct SnapshotPart {
     pending: BTreeMap<u64, SnapshotPurpose>,
     backlog: VecDeque<WriterMessage>,
     max_slice: Duration,
+    /// The snapshot that the job ends with, if it succeeds: from its barrier on the state is left alone, so that
+    /// the files hold what it holds.
+    last: Option<u64>,
+    /// `None`: local files do not outlive the job.
+    ending: Option<Ending>,
 }
+
+/// The manifest that the job ended with, once it has.
+pub(crate) type Ending = Arc<OnceLock<Arc<Manifest>>>;
 
 impl SnapshotPart {
     pub(crate) fn new(
@@ -92,7 +102,15 @@ impl SnapshotPart {
             pending: BTreeMap::new(),
             backlog: VecDeque::new(),
             max_slice: Duration::ZERO,
+            last: None,
+            ending: None,
         }
+    }
+
+    /// Leaves its files for the next start when the job has ended.
+    pub(crate) fn with_ending(mut self, ending: Option<Ending>) -> Self {
+        self.ending = ending;
+        self
     }
 
     pub(crate) fn begin(
@@ -119,6 +137,9 @@ impl SnapshotPart {
             ack,
         });
         self.pending.insert(barrier.id, barrier.purpose);
+        if barrier.last {
+            self.last = Some(barrier.id);
+        }
         self.backlog.push_back(WriterMessage::Begin {
             checkpoint: barrier.id,
             part: self.part.clone(),
@@ -139,6 +160,9 @@ impl SnapshotPart {
         let state_bytes = &cx.metrics.state_bytes;
         state_bytes.store(store.memory_bytes(), Ordering::Relaxed);
         if !self.send_backlog(cx) {
+            return Ok(());
+        }
+        if self.last.is_some() && self.captures.is_empty() {
             return Ok(());
         }
         let start = self.clock.elapsed();
@@ -207,7 +231,16 @@ impl SnapshotPart {
         Ok(())
     }
 
+    /// The last call: leaves the files for the next start if the job has ended with a checkpoint.
+    pub(crate) fn close(&mut self, store: &mut StateStore) {
+        if let Some(manifest) = self.ending.as_ref().and_then(|ending| ending.get()) {
+            let info = (&*self.part.uid, self.part.subtask);
+            restore::seal(store, manifest, info, &*self.clock);
+        }
+    }
+
     pub(crate) fn abort(&mut self, store: &mut StateStore, id: u64) -> Result<()> {
+        self.last.take_if(|last| *last == id);
         if self.pending.remove(&id).is_none() {
             return Ok(());
         }

@@ -287,6 +287,7 @@ where
             }
             Event::Complete(id) => self.snapshots.complete(&mut self.store, *id)?,
             Event::Abort(id) => self.snapshots.abort(&mut self.store, *id)?,
+            Event::Close => self.snapshots.close(&mut self.store),
             _ => {}
         }
         Ok(Flow::Done)

@@ -3,6 +3,7 @@
 mod broadcast;
 mod by_hand;
 mod exactly_once;
+mod local_files;
 mod pipelines;
 mod simulated;
 mod sinks;

@@ -21,7 +21,7 @@ mod tests;
 
 use std::cell::Cell;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use compaction::Compaction;
 use index::Index;
@@ -31,8 +31,24 @@ use segments::Segments;
 use crate::disk::{DiskOptions, Work};
 use crate::io::LockGuard;
 use crate::{
-    BackendStats, Change, Durability, Error, KeyedStateBackend, Maintenance, Result, StateId, Visit,
+    BackendStats, Change, Durability, Error, KeyGroupRange, KeyedStateBackend, Maintenance, Result,
+    StateId, Visit,
 };
+
+/// The file whose lock keeps others out.
+pub(crate) const LOCK: &str = "LOCK";
+/// The file that says which checkpoint the log holds.
+pub(crate) const SEAL: &str = "SEAL";
+
+/// The directory of a store's log below the one configured.
+pub(crate) fn dir_of(dir: &Path, range: KeyGroupRange) -> PathBuf {
+    dir.join(format!("fs-{}-{}", range.start().get(), range.end().get()))
+}
+
+/// Whether a file is part of the log.
+pub(crate) fn is_log_file(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name == files::MARK) || files::number_of(path).is_some()
+}
 
 /// The longest batch: positions within a segment have 32 bits.
 const MAX_BATCH: u64 = 1 << 31;
@@ -76,7 +92,15 @@ impl FsBackend {
     /// system refuses or another backend has the directory open.
     pub fn open(dir: impl AsRef<Path>, options: &DiskOptions) -> Result<Self> {
         let dir = dir.as_ref();
-        let lock = crate::disk::take_dir(dir, "LOCK", options)?;
+        let lock = crate::disk::take_dir(dir, LOCK, options)?;
+        Self::open_locked(dir, options, lock)
+    }
+
+    pub(crate) fn open_locked(
+        dir: &Path,
+        options: &DiskOptions,
+        lock: Box<dyn LockGuard>,
+    ) -> Result<Self> {
         let (segments, index) = recovery::recover(dir, options)?;
         Ok(Self {
             index,
@@ -99,7 +123,8 @@ impl FsBackend {
     /// [`Error::Io`] when the file system refuses or a backend has the directory open.
     pub fn remove(dir: impl AsRef<Path>, options: &DiskOptions) -> Result<()> {
         let dir = dir.as_ref();
-        let _lock = crate::disk::take_dir(dir, "LOCK", options)?;
+        let _lock = crate::disk::take_dir(dir, LOCK, options)?;
+        crate::local::break_seal(&**options.fs(), dir, &dir.join(SEAL))?;
         files::remove_all(dir, options)
     }
 

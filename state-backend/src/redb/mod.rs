@@ -30,7 +30,7 @@ use std::sync::Arc;
 
 use job::{Done, Job};
 use memtable::{Memtable, row_name};
-use tree::{Tree, View, beside, sync_dir_of};
+use tree::{Pages, Tree, View, beside, sync_dir_of};
 
 use crate::disk::{DiskOptions, SyncPolicy, Work};
 use crate::io::LockGuard;
@@ -112,10 +112,30 @@ impl RedbBackend {
         range: KeyGroupRange,
         options: &DiskOptions,
     ) -> Result<Self> {
-        let (path, lock) = take_file(dir.as_ref(), range, options)?;
+        let names = Names::of(dir.as_ref(), range);
+        let lock = crate::disk::take_dir(dir.as_ref(), &names.lock, options)?;
+        Self::open_locked(names.file, options, Pages::Verify, lock)
+    }
+
+    /// As [`open`](Self::open), of a file whose every byte is verified already.
+    pub(crate) fn open_verified(
+        dir: &Path,
+        range: KeyGroupRange,
+        options: &DiskOptions,
+        lock: Box<dyn LockGuard>,
+    ) -> Result<Self> {
+        Self::open_locked(Names::of(dir, range).file, options, Pages::Trust, lock)
+    }
+
+    fn open_locked(
+        path: PathBuf,
+        options: &DiskOptions,
+        pages: Pages,
+        lock: Box<dyn LockGuard>,
+    ) -> Result<Self> {
         // What a crash left half made.
         remove_file(&beside(&path), options)?;
-        let tree = Arc::new(Tree::open(&path, options)?);
+        let tree = Arc::new(Tree::open(&path, options, pages)?);
         Ok(Self {
             open: Some(Open::new(tree)?),
             path,
@@ -143,12 +163,15 @@ impl RedbBackend {
         range: KeyGroupRange,
         options: &DiskOptions,
     ) -> Result<()> {
-        let (path, _lock) = take_file(dir.as_ref(), range, options)?;
-        remove_file(&path, options)?;
+        let dir = dir.as_ref();
+        let names = Names::of(dir, range);
+        let _lock = crate::disk::take_dir(dir, &names.lock, options)?;
+        crate::local::break_seal(&**options.fs(), dir, &names.seal)?;
+        remove_file(&names.file, options)?;
         if options.sync() == SyncPolicy::Never {
             return Ok(());
         }
-        sync_dir_of(&path, options)
+        sync_dir_of(&names.file, options)
     }
 
     fn tree(&self) -> Result<&Open> {
@@ -296,7 +319,11 @@ impl RedbBackend {
 
     fn reopen(&mut self) -> Result<()> {
         if self.open.is_none() {
-            self.open = Some(Open::new(Arc::new(Tree::open(&self.path, &self.options)?))?);
+            self.open = Some(Open::new(Arc::new(Tree::open(
+                &self.path,
+                &self.options,
+                Pages::Verify,
+            )?))?);
         }
         Ok(())
     }
@@ -474,14 +501,23 @@ impl Drop for RedbBackend {
     }
 }
 
-fn take_file(
-    dir: &Path,
-    range: KeyGroupRange,
-    options: &DiskOptions,
-) -> Result<(PathBuf, Box<dyn LockGuard>)> {
-    let name = format!("groups-{:05}-{:05}", range.start().get(), range.end().get());
-    let lock = crate::disk::take_dir(dir, &format!("{name}.lock"), options)?;
-    Ok((dir.join(format!("{name}.redb")), lock))
+/// The files of one range of key groups.
+pub(crate) struct Names {
+    pub(crate) file: PathBuf,
+    /// Says which checkpoint the file holds.
+    pub(crate) seal: PathBuf,
+    pub(crate) lock: String,
+}
+
+impl Names {
+    pub(crate) fn of(dir: &Path, range: KeyGroupRange) -> Self {
+        let name = format!("groups-{:05}-{:05}", range.start().get(), range.end().get());
+        Self {
+            file: dir.join(format!("{name}.redb")),
+            seal: dir.join(format!("{name}.seal")),
+            lock: format!("{name}.lock"),
+        }
+    }
 }
 
 fn remove_file(path: &Path, options: &DiskOptions) -> Result<()> {

@@ -39,9 +39,18 @@ pub(super) struct View {
     pub(super) live_bytes: u64,
 }
 
+/// What opening does about the pages of an existing file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pages {
+    /// Reads them all and compares their checksums.
+    Verify,
+    /// They are known to be as written. A file that was not closed is verified all the same.
+    Trust,
+}
+
 impl Tree {
-    /// Opens the file and verifies every page of it, or makes a new one.
-    pub(super) fn open(path: &Path, options: &DiskOptions) -> Result<Self> {
+    /// Opens the file, or makes a new one.
+    pub(super) fn open(path: &Path, options: &DiskOptions, pages: Pages) -> Result<Self> {
         match Storage::open(path, path, OpenMode::Existing, options) {
             Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
                 let fresh = Self::new_beside(path, options)?;
@@ -52,7 +61,7 @@ impl Tree {
             Ok(storage) if storage.len() == 0 => {
                 Err(Error::corrupted(path.display().to_string(), "it is empty"))
             }
-            storage => Self::on(storage?, options),
+            storage => Self::on(storage?, options, pages),
         }
     }
 
@@ -61,7 +70,7 @@ impl Tree {
     fn new_beside(path: &Path, options: &DiskOptions) -> Result<Self> {
         let mode = OpenMode::CreateOrTruncate;
         let storage = Storage::open(&beside(path), path, mode, options)?;
-        Self::on(storage, options)
+        Self::on(storage, options, Pages::Trust)
     }
 
     /// Gives the file its name, whole and durable, in the place of an older one.
@@ -78,10 +87,10 @@ impl Tree {
         sync_dir_of(path, options)
     }
 
-    fn on(storage: Arc<Storage>, options: &DiskOptions) -> Result<Self> {
+    fn on(storage: Arc<Storage>, options: &DiskOptions, pages: Pages) -> Result<Self> {
         let db = Builder::new()
             .set_cache_size(options.cache_bytes())
-            .set_check_integrity_on_open(storage.len() > 0)
+            .set_check_integrity_on_open(pages == Pages::Verify)
             .create_with_backend(RedbFile(Arc::clone(&storage)))
             .map_err(|e| failed(&storage, "open", e.into()))?;
         let tree = Self { db, storage };

@@ -3,11 +3,15 @@
 mod memory_budget;
 mod register;
 mod restore;
+mod seal;
 mod snapshots;
 
+pub use seal::{LocalState, Sealing};
+
 use crate::{
-    BackendStats, Codec, Error, KeyGroup, KeyGroupRange, KeyLike, KeyScope, KeyedState,
-    KeyedStateBackend, MaxParallelism, PreparedKey, Result, StateCatalog, StateKey, StoreOptions,
+    BackendConfig, BackendStats, Codec, Error, KeyGroup, KeyGroupRange, KeyLike, KeyScope,
+    KeyedState, KeyedStateBackend, MaxParallelism, PreparedKey, Result, StateCatalog, StateKey,
+    StoreOptions,
     catalog::StateEntry,
     engine::Engine,
     key::NO_NAMESPACE,
@@ -50,6 +54,10 @@ pub struct StateStore {
     /// Table and group that the clock hand points at.
     hand: (usize, usize),
     sweep: Sweep,
+    /// What was begun last.
+    newest_snapshot: Option<u64>,
+    /// Where the backend's files are, if it was opened from a configuration.
+    files: Option<BackendConfig>,
 }
 
 /// The background sweep.
@@ -94,7 +102,9 @@ impl StateStore {
         let pinned = options.backend.is_memory();
         let config = options.backend.within(budget_of(&options, pinned));
         let backend = config.open_empty(options.range)?;
-        Ok(Self::over(backend, &options, pinned))
+        let mut store = Self::over(backend, &options, pinned);
+        store.files = Some(config);
+        Ok(store)
     }
 
     /// Opens an empty store over a backend of one's own, which is cleared. What does not fit the
@@ -151,6 +161,8 @@ impl StateStore {
             key_type: None,
             hand: (0, 0),
             sweep: Sweep::default(),
+            newest_snapshot: None,
+            files: None,
         };
         store.engine.measure_backend();
         store

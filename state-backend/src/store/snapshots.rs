@@ -27,6 +27,7 @@ impl StateStore {
         if engine.snapshots.iter().any(|snapshot| snapshot.id == id) {
             return Err(Error::SnapshotExists(id));
         }
+        self.newest_snapshot = Some(id);
         let first = engine.acked == 0 && !self.restored;
         let epoch = engine.epoch;
         engine.epoch = epoch

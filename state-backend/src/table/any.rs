@@ -32,6 +32,10 @@ pub(crate) trait AnyTable: Any + Debug + Send {
     ) -> Result<bool>;
     fn expires_in_background(&self) -> bool;
     fn evict_step(&mut self, engine: &mut Engine, group: usize) -> Result<()>;
+    /// Whether no row was changed after this epoch.
+    fn is_unchanged_since(&self, epoch: u32) -> bool;
+    /// Brings every row that the backend does not have as it is into the backend.
+    fn save_all(&mut self, engine: &mut Engine) -> Result<()>;
     fn adopt(&mut self, engine: &mut Engine, format: RowFormat) -> Result<()>;
     fn restore(&mut self, engine: &mut Engine, chunk: &DeltaChunk, format: RowFormat)
     -> Result<()>;
@@ -108,6 +112,17 @@ impl<P: Send + 'static> AnyTable for Table<P> {
 
     fn evict_step(&mut self, engine: &mut Engine, group: usize) -> Result<()> {
         Self::evict_step(self, engine, group)
+    }
+
+    fn is_unchanged_since(&self, epoch: u32) -> bool {
+        self.groups.iter().all(|group| {
+            group.rows.iter().all(|entry| entry.modified <= epoch)
+                && group.ghosts.iter().all(|ghost| ghost.modified <= epoch)
+        })
+    }
+
+    fn save_all(&mut self, engine: &mut Engine) -> Result<()> {
+        (0..self.groups.len()).try_for_each(|at| self.save_group(engine, at))
     }
 
     fn adopt(&mut self, engine: &mut Engine, format: RowFormat) -> Result<()> {

@@ -135,6 +135,57 @@ impl<P: Send + 'static> Table<P> {
         Ok(victims)
     }
 
+    /// Writes what the backend does not have of a group, in order; the rows stay.
+    pub(super) fn save_group(&mut self, engine: &mut Engine, at: usize) -> Result<()> {
+        let prefix = engine.group_at(at).to_be_bytes();
+        let (table, groups) = self.split();
+        let group = &mut groups[at];
+        let mut unsaved: Vec<usize> = (0..group.rows.num_buckets())
+            .filter(|bucket| {
+                let entry = group.rows.get_bucket(*bucket);
+                entry.is_some_and(|entry| entry.has(UNSAVED))
+            })
+            .collect();
+        unsaved.sort_unstable_by(|a, b| {
+            let (a, b) = (group.entry(*a), group.entry(*b));
+            a.key.bytes().cmp(b.key.bytes())
+        });
+        for batch in unsaved.chunks(BATCH_ROWS) {
+            let mut arena = Vec::new();
+            let mut rows = Vec::with_capacity(batch.len());
+            for bucket in batch {
+                let entry = group.entry(*bucket);
+                let start = arena.len();
+                arena.extend_from_slice(&prefix);
+                arena.extend_from_slice(entry.key.bytes());
+                let end = arena.len();
+                if let Some(payload) = &entry.value {
+                    table
+                        .rows
+                        .encode(payload, entry.written, &mut arena)
+                        .map_err(|reason| Error::Encode {
+                            state: table.name.to_owned(),
+                            reason,
+                        })?;
+                }
+                rows.push((start..end, entry.value.as_ref().map(|_| end..arena.len())));
+            }
+            let changes: Vec<_> = rows
+                .iter()
+                .map(|(key, value)| Change {
+                    state: table.id,
+                    key: &arena[key.clone()],
+                    value: value.clone().map(|value| &arena[value]),
+                })
+                .collect();
+            engine.backend.apply(&changes)?;
+            for bucket in batch {
+                group.entry_mut(*bucket).flags &= !UNSAVED;
+            }
+        }
+        Ok(())
+    }
+
     /// Takes a row out of the table that the backend has as it is.
     fn drop_row(&mut self, engine: &mut Engine, at: usize, bucket: usize) {
         let settled = engine.settled();

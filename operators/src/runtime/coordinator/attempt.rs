@@ -54,6 +54,7 @@ impl<E: Executor> Coordinator<E> {
             .collect();
         self.deployment = Some(Arc::clone(&deployment));
         *lock(&self.shared.subtasks) = deployment.subtasks.clone();
+        lock(&self.shared.status).restored.clear();
         for (index, handle) in deployment.subtasks.iter().enumerate() {
             let deployment = Arc::clone(&deployment);
             let reporter = Reporter {
@@ -66,7 +67,8 @@ impl<E: Executor> Coordinator<E> {
                 let make = Arc::clone(&deployment.graph.tasks[cx.task].build);
                 let task = make(&mut cx)?;
                 let parts = std::mem::take(&mut cx.parts);
-                cx.reporter.send(Report::Started { parts });
+                let restored = std::mem::take(&mut cx.restored);
+                cx.reporter.send(Report::Started { parts, restored });
                 Ok(task)
             };
             self.executor.start(Launch {

@@ -102,6 +102,12 @@ impl<E: Executor> Coordinator<E> {
                 self.abort(older, FailureReason::CheckpointSubsumed, message);
             }
         }
+        if wanted.last
+            && let Some(deployment) = &self.deployment
+        {
+            // the word reaches the tasks with the end
+            let _ = deployment.ending.set(Arc::clone(&manifest));
+        }
         self.all(&Command::Complete(id));
         if pending.purpose == SnapshotPurpose::Checkpoint {
             let positions = commit::positions(&pending);

@@ -78,6 +78,7 @@ impl<E: Executor> Coordinator<E> {
             kind: self.kind(&checkpoint, id, &wanted),
             triggered,
             halt: wanted.halt,
+            last: wanted.last,
             passing,
         };
         let savepoint = wanted
