@@ -36,8 +36,8 @@ fn count(config: JobConfig, end: u64) -> Vec<StateRestore> {
         .key_by(|(key, _)| *key)
         .process("count", move || Count::new(&trap))
         .collect("out");
-    let job = env.execute(config).unwrap();
-    assert_eq!(job.wait().unwrap(), JobState::Finished);
+    let job = env.execute(config).expect("a job that can run");
+    assert_eq!(job.wait().expect("it does not fail"), JobState::Finished);
     let status = job.status();
     assert_eq!(status.attempts, 1, "{:?}", status.failure);
     let mut totals = BTreeMap::new();
@@ -173,8 +173,8 @@ fn a_killed_job_a_rescaled_one_and_one_that_forbids_it_read_the_checkpoint() {
 /// Every file below `dir`.
 fn files(dir: &Path) -> Vec<std::path::PathBuf> {
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in std::fs::read_dir(dir).expect("a directory") {
+        let path = entry.expect("an entry").path();
         if path.is_dir() {
             found.append(&mut files(&path));
         } else {
