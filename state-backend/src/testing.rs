@@ -530,3 +530,16 @@ impl Drop for SimulatedLock {
         self.fs.disk().locks.remove(&self.path);
     }
 }
+
+/// A few cases of a property test, unless `PROPTEST_CASES` asks for more.
+#[cfg(test)]
+pub(crate) fn cases(few: u32) -> proptest::prelude::ProptestConfig {
+    let cases = std::env::var("PROPTEST_CASES")
+        .ok()
+        .and_then(|cases| cases.parse().ok());
+    proptest::prelude::ProptestConfig {
+        cases: cases.unwrap_or(few),
+        failure_persistence: None,
+        ..Default::default()
+    }
+}

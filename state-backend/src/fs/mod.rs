@@ -12,6 +12,8 @@
 
 mod compaction;
 mod files;
+#[cfg(test)]
+mod fuzz;
 mod index;
 mod log;
 mod recovery;
