@@ -52,12 +52,13 @@ impl Engine {
         self.used = self.used.saturating_add_signed(bytes);
     }
 
-    /// Takes what the backend holds out of the budget: its index, its caches, its buffers. A quarter is left
-    /// to the tables whatever it says.
+    /// Takes what the backend holds out of the budget (its index, its caches, its buffers), and what a snapshot
+    /// being captured does. A quarter is left to the tables whatever they say.
     pub(crate) fn measure_backend(&mut self) {
         if !self.pinned {
             let backend = self.backend.stats().memory_bytes;
-            self.budget = self.limit.saturating_sub(backend).max(self.limit / 4);
+            let others = backend + crate::snapshot::open_bytes(self.limit);
+            self.budget = self.limit.saturating_sub(others).max(self.limit / 4);
             self.asked_at = self.evicted;
         }
     }

@@ -139,19 +139,35 @@ pub(crate) enum Phase {
 }
 
 /// Chunks being filled, and those that are full.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Sink {
     open: HashMap<(StateId, KeyGroup), DeltaChunk>,
     open_bytes: usize,
+    /// Most that all chunks being filled may take.
+    limit: usize,
     full: Vec<DeltaChunk>,
 }
 
 /// Size at which a chunk is handed out.
 const CHUNK_BYTES: usize = 256 << 10;
-/// Most that all chunks being filled may take.
-const OPEN_BYTES: usize = 8 << 20;
+/// Most that all chunks being filled may take, however large the store's budget.
+const OPEN_BYTES: u64 = 8 << 20;
+
+/// Most that all chunks being filled may take in a store with this budget.
+pub(crate) fn open_bytes(budget: u64) -> u64 {
+    (budget / 32).clamp(64 << 10, OPEN_BYTES)
+}
 
 impl Sink {
+    pub(crate) fn within(budget: u64) -> Self {
+        Self {
+            open: HashMap::new(),
+            open_bytes: 0,
+            limit: open_bytes(budget) as usize,
+            full: Vec::new(),
+        }
+    }
+
     pub(crate) fn chunk(&mut self, state: StateId, group: KeyGroup) -> &mut DeltaChunk {
         self.open
             .entry((state, group))
@@ -168,7 +184,7 @@ impl Sink {
         if large {
             self.close(state, group);
         }
-        if self.open_bytes >= OPEN_BYTES {
+        if self.open_bytes >= self.limit {
             self.close_all();
         }
     }

@@ -55,9 +55,11 @@ struct Running {
 }
 
 impl Checkpoints {
-    pub(crate) fn open(dir: &Path) -> Result<Self> {
+    /// `buffer_bytes`: of the rows of a file.
+    pub(crate) fn open(dir: &Path, buffer_bytes: usize) -> Result<Self> {
         let blobs = Arc::new(LocalBlobs::open(dir)?);
-        let store = CheckpointStore::open(blobs, StoreOptions::default())?;
+        let options = StoreOptions::default().with_buffer_bytes(buffer_bytes);
+        let store = CheckpointStore::open(blobs, options)?;
         let operator = OperatorUid::new("bench")?;
         let (to_writer, messages) = sync_channel(QUEUE);
         let (published, from_writer) = sync_channel(QUEUE);

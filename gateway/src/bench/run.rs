@@ -84,7 +84,7 @@ fn run_as<P: Payload>(
     // Drawn before memory is measured: the same for all.
     let ids = Ids::new(config, config.ops, 1);
     let before = process::memory();
-    let mut subject: Box<dyn Subject> = match store_options(backend, &local, config.budget_bytes) {
+    let mut subject: Box<dyn Subject> = match store_options(backend, &local, store_bytes(config)) {
         None => Box::new(Plain::<P>::new(size)),
         Some(options) => Box::new(Stored::<P>::open(options, size)?),
     };
@@ -112,7 +112,10 @@ fn run_as<P: Payload>(
     })?;
     let mut checkpoints = match (backend, config.checkpoint_every) {
         (BackendName::HashTable, _) | (_, None) => None,
-        (_, Some(every)) => Some((Checkpoints::open(&chain)?, every)),
+        (_, Some(every)) => Some((
+            Checkpoints::open(&chain, checkpoint_buffer(config.budget_bytes))?,
+            every,
+        )),
     };
     let mut taken = Vec::new();
     if let Some((checkpoints, _)) = &mut checkpoints {
@@ -132,7 +135,7 @@ fn run_as<P: Payload>(
     let mut restore_s = None;
     if let Some((checkpoints, _)) = &mut checkpoints
         && let Some(manifest) = checkpoints.finish()?
-        && let Some(options) = store_options(backend, &second, config.budget_bytes)
+        && let Some(options) = store_options(backend, &second, store_bytes(config))
     {
         progress.pass("restore", 1);
         let mut fresh = Stored::<P>::open(options, size)?;
@@ -162,6 +165,20 @@ fn run_as<P: Payload>(
             .then(|| stats.written_bytes as f64 / stats.accepted_bytes as f64),
         timeline,
     })
+}
+
+/// The rows that a checkpoint collects for a file; encoding takes three times as much. A budget has room
+/// for that beside the store.
+fn checkpoint_buffer(budget_bytes: u64) -> usize {
+    (budget_bytes / 64).clamp(256 << 10, 32 << 20) as usize
+}
+
+/// What of the budget is the store's.
+fn store_bytes(config: &Config) -> u64 {
+    match config.checkpoint_every {
+        None => config.budget_bytes,
+        Some(_) => config.budget_bytes - 4 * checkpoint_buffer(config.budget_bytes) as u64,
+    }
 }
 
 /// One map in a thousand keys.

@@ -100,7 +100,10 @@ impl Job {
         let place = config.checkpoint.dir.clone();
         let place = place.unwrap_or_else(|| dir.checkpoints());
         let blobs = open_place(&place, Access::Write)?;
-        let store = CheckpointStore::open(blobs, StoreOptions::default())?;
+        // Beside the budget for state: three times that while a file is made.
+        let buffer = (config.state.memory_budget.0 / 64).clamp(1 << 20, 32 << 20);
+        let options = StoreOptions::default().with_buffer_bytes(buffer as usize);
+        let store = CheckpointStore::open(blobs, options)?;
         let trimmer = Arc::new(Trimmer::new(log.clone(), config.checkpoint.retained));
         let reached = Arc::new(Reached::default());
 

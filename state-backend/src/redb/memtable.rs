@@ -6,33 +6,89 @@ use std::ops::Bound;
 use crate::short_key::ShortKey;
 use crate::{Change, StateId};
 
-/// The newest change of each row, by state and key. `None` is a deletion.
+/// The newest change of each row, by state and key.
+///
+/// Values lie in one allocation: a value of its own for each, freed a buffer at a time between the
+/// allocations of others, would leave holes that the allocator does not give back.
 #[derive(Debug, Default)]
 pub(super) struct Memtable {
-    rows: BTreeMap<ShortKey, Option<Box<[u8]>>>,
-    bytes: usize,
+    rows: BTreeMap<ShortKey, Place>,
+    /// Values one after the other; one that was replaced by a longer one stays as a gap.
+    values: Vec<u8>,
+    /// Of keys too long to lie in the tree.
+    key_bytes: usize,
+}
+
+/// Where a value lies.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    start: usize,
+    /// `None`: the row is deleted.
+    len: Option<u32>,
 }
 
 impl Memtable {
-    pub(super) fn insert(&mut self, row: &[u8], value: Option<&[u8]>) {
-        let value = value.map(Box::from);
-        let added = value_bytes(value.as_deref());
-        if let Some(found) = self.rows.get_mut(row) {
-            self.bytes -= value_bytes(found.as_deref());
-            *found = value;
-        } else {
-            self.rows.insert(ShortKey::new(row), value);
-            self.bytes += Self::ROW + ShortKey::heap_bytes(row.len()) as usize;
+    /// An empty one that has place for so many bytes of values, to be touched only as they come.
+    pub(super) fn with_capacity(bytes: usize) -> Self {
+        Self {
+            values: Vec::with_capacity(bytes),
+            ..Self::default()
         }
-        self.bytes += added;
     }
 
-    /// A row beside its value: the entry in a B-tree node that is two thirds full.
-    const ROW: usize = 60;
+    /// Empties it; what was allocated for values is used again.
+    pub(super) fn clear(&mut self) {
+        self.rows.clear();
+        self.values.clear();
+        self.key_bytes = 0;
+    }
+
+    pub(super) fn insert(&mut self, row: &[u8], value: Option<&[u8]>) {
+        let found = self.rows.get_mut(row);
+        let place = match (&found, value) {
+            (_, None) => Place {
+                start: 0,
+                len: None,
+            },
+            (
+                Some(Place {
+                    start,
+                    len: Some(len),
+                }),
+                Some(value),
+            ) if value.len() <= *len as usize => {
+                self.values[*start..*start + value.len()].copy_from_slice(value);
+                Place {
+                    start: *start,
+                    len: Some(value.len() as u32),
+                }
+            }
+            (_, Some(value)) => {
+                let start = self.values.len();
+                self.values.extend_from_slice(value);
+                Place {
+                    start,
+                    len: Some(value.len() as u32),
+                }
+            }
+        };
+        if let Some(found) = found {
+            *found = place;
+            return;
+        }
+        self.rows.insert(ShortKey::new(row), place);
+        self.key_bytes += ShortKey::heap_bytes(row.len()) as usize;
+    }
+
+    /// The longest value that has a place here; the tree takes none that long.
+    pub(super) const MAX_VALUE: usize = u32::MAX as usize;
+
+    /// A row beside its value: the entry in a B-tree node that is somewhat over half full.
+    const ROW: usize = 72;
 
     /// Memory taken, about.
     pub(super) fn bytes(&self) -> usize {
-        self.bytes
+        self.rows.len() * Self::ROW + self.key_bytes + self.values.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -43,13 +99,18 @@ impl Memtable {
     pub(super) fn cost(changes: &[Change<'_>]) -> usize {
         changes
             .iter()
-            .map(|c| Self::ROW + c.key.len() + c.value.map_or(0, |v| v.len() + 16))
+            .map(|c| Self::ROW + c.key.len() + c.value.map_or(0, <[u8]>::len))
             .sum()
     }
 
     /// Outer `None`: nothing known of the row. Inner `None`: it is deleted.
     pub(super) fn get(&self, row: &[u8]) -> Option<Option<&[u8]>> {
-        self.rows.get(row).map(Option::as_deref)
+        self.rows.get(row).map(|place| self.value(*place))
+    }
+
+    fn value(&self, place: Place) -> Option<&[u8]> {
+        let len = place.len? as usize;
+        Some(&self.values[place.start..place.start + len])
     }
 
     pub(super) fn range<'a>(
@@ -58,20 +119,16 @@ impl Memtable {
     ) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + 'a {
         self.rows
             .range::<[u8], _>((from, Bound::Unbounded))
-            .map(|(row, value)| (row.as_bytes(), value.as_deref()))
+            .map(|(row, place)| (row.as_bytes(), self.value(*place)))
     }
 
     /// Rows that are written, less rows that are deleted.
     pub(super) fn balance(&self) -> i64 {
         self.rows
             .values()
-            .map(|value| if value.is_some() { 1 } else { -1 })
+            .map(|place| if place.len.is_some() { 1 } else { -1 })
             .sum()
     }
-}
-
-fn value_bytes(value: Option<&[u8]>) -> usize {
-    value.map_or(0, |value| value.len() + 16)
 }
 
 /// The name of a row in the one table of the file: the state, then the key.
@@ -79,4 +136,42 @@ pub(super) fn row_name(state: StateId, key: &[u8], out: &mut Vec<u8>) {
     out.clear();
     out.extend_from_slice(&state.get().to_be_bytes());
     out.extend_from_slice(key);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+        /// A value that is replaced by a shorter or longer one, or deleted, is nobody else's.
+        #[test]
+        fn holds_the_newest_of_each_row(
+            changes in prop::collection::vec((0u8..12, prop::option::of(prop::collection::vec(any::<u8>(), 0..9))), 0..80),
+            cleared_at in 0usize..80,
+        ) {
+            let mut table = Memtable::with_capacity(64);
+            let mut model = BTreeMap::new();
+            for (at, (key, value)) in changes.iter().enumerate() {
+                if at == cleared_at {
+                    table.clear();
+                    model.clear();
+                }
+                // Some keys lie outside the tree.
+                let row = vec![*key; if *key % 2 == 0 { 5 } else { 40 }];
+                table.insert(&row, value.as_deref());
+                model.insert(row, value.clone());
+                prop_assert!(table.bytes() >= model.len() * Memtable::ROW);
+            }
+            let rows: Vec<_> = table.range(Bound::Unbounded).collect();
+            let expected: Vec<_> = model.iter().map(|(k, v)| (&k[..], v.as_deref())).collect();
+            prop_assert_eq!(rows, expected);
+            for (row, value) in &model {
+                prop_assert_eq!(table.get(row), Some(value.as_deref()));
+            }
+            prop_assert_eq!(table.get(b"absent"), None);
+        }
+    }
 }

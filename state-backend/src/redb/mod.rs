@@ -14,6 +14,8 @@
 //! written for one changed: the table above keeps what is hot out of here, and where all keys fit in
 //! memory the log backend is several times as fast.
 
+#[cfg(test)]
+mod fuzz;
 mod job;
 mod memtable;
 mod scan;
@@ -70,6 +72,8 @@ pub struct RedbBackend {
     /// `None` only while a failed file is being opened again.
     open: Option<Open>,
     active: Memtable,
+    /// An empty buffer to be used again.
+    spare: Option<Memtable>,
     /// Full buffers, oldest first.
     full: VecDeque<Arc<Memtable>>,
     job: Option<Job>,
@@ -140,7 +144,8 @@ impl RedbBackend {
             open: Some(Open::new(tree)?),
             path,
             options: options.clone(),
-            active: Memtable::default(),
+            active: Memtable::with_capacity(options.write_buffer_bytes()),
+            spare: None,
             full: VecDeque::new(),
             job: None,
             looseness: 1.3,
@@ -224,8 +229,7 @@ impl RedbBackend {
             self.start_job()?;
             self.finish_job()?;
         }
-        let filled = std::mem::take(&mut self.active);
-        self.full.push_back(Arc::new(filled));
+        self.fill();
         if self.options.write_buffer_count() == 1 || self.options.work() == Work::Inline {
             // What fails here stays in memory; the batch goes into a fresh buffer all the same,
             // and the next call reports it when there is no more room.
@@ -235,6 +239,15 @@ impl RedbBackend {
             };
         }
         self.start_job()
+    }
+
+    /// Begins a new active buffer; the old one is full.
+    fn fill(&mut self) {
+        let bytes = self.options.write_buffer_bytes();
+        let fresh = self.spare.take();
+        let fresh = fresh.unwrap_or_else(|| Memtable::with_capacity(bytes));
+        let filled = std::mem::replace(&mut self.active, fresh);
+        self.full.push_back(Arc::new(filled));
     }
 
     /// Starts a job if there is one to do and none under way.
@@ -278,7 +291,12 @@ impl RedbBackend {
         match done {
             Done::Spilled { tables, result } => {
                 result?;
-                self.full.drain(..tables);
+                for table in self.full.drain(..tables) {
+                    if let (None, Some(mut table)) = (&self.spare, Arc::into_inner(table)) {
+                        table.clear();
+                        self.spare = Some(table);
+                    }
+                }
                 self.refresh()
             }
             Done::Rebuilt(tree) => {
@@ -347,11 +365,25 @@ impl RedbBackend {
             .saturating_sub((live as f64 * self.looseness) as u64)
     }
 
+    /// What the write buffers take once they have been filled: they are kept.
+    fn kept_bytes(&self) -> usize {
+        let buffers = self.full.len() + 1 + usize::from(self.spare.is_some());
+        if self.full.is_empty() && self.spare.is_none() {
+            return 0;
+        }
+        buffers * self.options.write_buffer_bytes()
+    }
+
+    /// The cache, with what each page takes beside its bytes.
+    fn page_bytes(&self) -> usize {
+        let cache = self.options.cache_bytes();
+        cache + cache / 16
+    }
+
     /// Brings every buffered change into the file.
     fn spill_all(&mut self) -> Result<()> {
         if !self.active.is_empty() {
-            let filled = std::mem::take(&mut self.active);
-            self.full.push_back(Arc::new(filled));
+            self.fill();
         }
         self.finish_job()?;
         while !self.full.is_empty() {
@@ -411,6 +443,13 @@ impl KeyedStateBackend for RedbBackend {
 
     fn apply(&mut self, changes: &[Change<'_>]) -> Result<()> {
         self.check()?;
+        let values = changes.iter().filter_map(|change| change.value);
+        if values
+            .into_iter()
+            .any(|value| value.len() > Memtable::MAX_VALUE)
+        {
+            return Err(Error::InvalidOptions("a value of more than 4 GiB".into()));
+        }
         self.make_room(changes)?;
         let mut row = self.row.take();
         for change in changes {
@@ -433,7 +472,7 @@ impl KeyedStateBackend for RedbBackend {
         if let Some(job) = self.job.take() {
             drop(job.wait());
         }
-        self.active = Memtable::default();
+        self.active.clear();
         self.full.clear();
         if let Some(open) = self.open.take() {
             self.written_before += open.tree.storage.written();
@@ -484,7 +523,7 @@ impl KeyedStateBackend for RedbBackend {
         let buffered: usize = self.buffers().map(Memtable::bytes).sum();
         BackendStats {
             rows: stored.saturating_add_signed(balance),
-            memory_bytes: (buffered + self.options.cache_bytes()) as u64,
+            memory_bytes: (buffered.max(self.kept_bytes()) + self.page_bytes()) as u64,
             disk_bytes: self.disk_bytes(),
             dead_bytes: self.dead_bytes(),
             accepted_bytes: self.accepted_bytes,

@@ -43,7 +43,7 @@ impl StateStore {
             base: engine.acked,
             now: engine.now,
             running: true,
-            sink: Sink::default(),
+            sink: Sink::within(engine.limit),
             cursor: Cursor::default(),
         });
         Ok(())
