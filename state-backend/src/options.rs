@@ -179,8 +179,9 @@ impl StoreOptions {
         self
     }
 
-    /// Limits the memory of the store: of the tables, free places included, and of the backend's index, cache
-    /// and write buffers, which are made smaller to fit. Over a backend on disk, what does not fit is evicted to
+    /// Limits the memory of the store: of the tables, free places included, of the backend's index, cache
+    /// and write buffers, which are made smaller to fit, and of what a snapshot collects. What the allocator
+    /// keeps of memory that was given back is not in it. Over a backend on disk, what does not fit is evicted to
     /// it (256 MiB unless set). The log keeps the keys of all its rows in memory: where they take more than three
     /// quarters of the budget, the tables stay at a quarter and the budget is exceeded. The memory backend answers with
     /// [`Error::BudgetExceeded`](crate::Error::BudgetExceeded) (no limit unless set).

@@ -59,6 +59,11 @@ impl Storage {
         self.written.load(Ordering::Relaxed)
     }
 
+    /// Counts what was written before the file was opened this time.
+    pub(super) fn note_written(&self, bytes: u64) {
+        self.written.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     /// Whether the disk was full since the file was opened: redb reports it once, and from then
     /// on only that something failed before.
     pub(super) fn was_full(&self) -> bool {

@@ -162,14 +162,20 @@ impl Tree {
 
     /// Replaces the file by a densely packed copy. This one can still be read from, not written.
     pub(super) fn rebuild(&self, options: &DiskOptions) -> Result<Self> {
-        let copy = self.copy(options);
+        // A copy from end to end gains nothing by a cache, and this file's is still there.
+        let beside_ours = options.clone().with_cache_bytes(options.cache_bytes() / 16);
+        let copy = self.copy(&beside_ours);
         if copy.is_err() {
             // Half a copy is of no use, and the disk may be full.
             let _ = options.fs().remove(&beside(self.storage.path()));
         }
         let copy = copy?;
         copy.take_its_place(options)?;
-        Ok(copy)
+        let (path, written) = (self.storage.path(), copy.storage.written());
+        drop(copy);
+        let tree = Self::open(path, options, Pages::Trust)?;
+        tree.storage.note_written(written);
+        Ok(tree)
     }
 
     fn copy(&self, options: &DiskOptions) -> Result<Self> {
