@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
-use recsys::evaluate::{Evaluation, Protocol};
+use recsys::evaluate::{Evaluation, Protocol, Slice};
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Name {
@@ -43,6 +43,21 @@ struct Args {
     /// `auto`, or one source alone.
     #[arg(long, default_value = "auto")]
     model: String,
+    /// preq-u, preq-s: replays the events from this share of the stream on ...
+    #[arg(long, default_value_t = 0.0)]
+    from: f64,
+    /// ... to this one.
+    #[arg(long, default_value_t = 1.0)]
+    to: f64,
+    /// preq-u, preq-s: the share of users (sessions) that are replayed.
+    #[arg(long, default_value_t = 1.0)]
+    users: f64,
+    /// Another seed, other users.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Scores each source alone as well.
+    #[arg(long)]
+    sources: bool,
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -60,12 +75,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Name::Static => pair().map(|(train, test)| Protocol::Static { train, test })?,
         Name::Stream => pair().map(|(train, test)| Protocol::Stream { train, test })?,
     };
-    let report = Evaluation::new(protocol)
+    let slice = Slice::default()
+        .with_part(args.from, args.to)
+        .with_users(args.users, args.seed);
+    let mut evaluation = Evaluation::new(protocol)
         .with_model(args.model)
         .with_warm(args.warm)
         .with_positive(args.positive)
         .with_min_prefix(args.min_prefix)
-        .run(&mut |done, total| eprint!("\r{done} of {total} events "))?;
+        .with_slice(slice);
+    if args.sources {
+        evaluation = evaluation.with_sources();
+    }
+    let report = evaluation.run(&mut |done, total| eprint!("\r{done} of {total} events "))?;
     eprintln!();
     println!("{}", serde_json::to_string(&report)?);
     Ok(())

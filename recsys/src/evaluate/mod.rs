@@ -2,6 +2,11 @@
 
 mod metrics;
 mod read;
+mod slice;
+mod synthetic;
+
+pub use slice::Slice;
+pub use synthetic::Synthetic;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -11,7 +16,7 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::event::EventType;
-use crate::model::{Interaction, MemoryRecords, Model, Options, Ranked, Seen};
+use crate::model::{CHANNELS, Interaction, MemoryRecords, Model, Options, Ranked, Seen};
 use metrics::Metrics;
 use read::{Actor, Row, Tables};
 
@@ -64,6 +69,8 @@ pub struct Evaluation {
     warm: f64,
     positive: Vec<String>,
     min_prefix: usize,
+    slice: Slice,
+    sources: bool,
 }
 
 /// The evaluator's line on stdout.
@@ -99,6 +106,24 @@ pub struct Report {
     pub query_us_p999: f64,
     /// Bytes held by the model's records at the end.
     pub model_bytes: u64,
+    /// What each source alone would have reached, where that was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<SourceReport>,
+}
+
+/// What one source alone would have reached at the same questions.
+#[derive(Clone, Debug, Serialize)]
+pub struct SourceReport {
+    /// The name of the [`crate::model::Channel`].
+    pub model: String,
+    /// Share of hits in the first ten.
+    pub hr10: f64,
+    /// Share of hits in the first twenty.
+    pub hr20: f64,
+    /// Mean reciprocal rank within twenty.
+    pub mrr20: f64,
+    /// Normalised discounted cumulative gain within ten.
+    pub ndcg10: f64,
 }
 
 impl Evaluation {
@@ -110,7 +135,24 @@ impl Evaluation {
             warm: 0.2,
             positive: Vec::new(),
             min_prefix: 1,
+            slice: Slice::default(),
+            sources: false,
         }
+    }
+
+    /// Replays a part of the file only (of preq-u and preq-s).
+    #[must_use]
+    pub fn with_slice(mut self, slice: Slice) -> Self {
+        self.slice = slice;
+        self
+    }
+
+    /// Scores each source alone as well, in the same run: the fusion should never be clearly worse
+    /// than the best of them.
+    #[must_use]
+    pub fn with_sources(mut self) -> Self {
+        self.sources = true;
+        self
     }
 
     /// `auto`; `tutorial`, the tutorial's rules; or the name of one [`crate::model::Channel`] alone.
@@ -164,6 +206,10 @@ impl Evaluation {
                 (Seen::Allow, rows, train, test)
             }
         };
+        self.slice.validate()?;
+        if train == 0 {
+            self.slice.cut(&mut rows);
+        }
         rows.shrink_to_fit();
         let mut records = MemoryRecords::default();
         let mut model = Model::open(&mut records, Options::default().with_seen(seen))?;
@@ -201,6 +247,8 @@ struct Run<'a> {
     records: MemoryRecords,
     seen: Seen,
     metrics: Metrics,
+    /// One for each channel, none where nobody asked.
+    sources: Vec<Metrics>,
     learnt: u64,
     learn_ns: u64,
     positive: Vec<bool>,
@@ -250,6 +298,10 @@ impl<'a> Run<'a> {
             records,
             seen,
             metrics: Metrics::default(),
+            sources: match evaluation.sources {
+                true => CHANNELS.map(|_| Metrics::default()).into(),
+                false => Vec::new(),
+            },
             learnt: 0,
             learn_ns: 0,
             positive,
@@ -283,7 +335,7 @@ impl<'a> Run<'a> {
     }
 
     /// Scores `self.list` against the item that came.
-    fn score(&mut self, row: &Row, query_ns: u64, own_left_out: bool) {
+    fn score(&mut self, row: &Row, query_ns: u64, own_left_out: bool) -> Result<()> {
         let mut rank = 0;
         let mut hit = None;
         for scored in &self.list {
@@ -300,6 +352,11 @@ impl<'a> Run<'a> {
             }
         }
         self.metrics.score(hit, query_ns);
+        let item = self.tables.items.name(row.item);
+        for (channel, metrics) in CHANNELS.into_iter().zip(&mut self.sources) {
+            metrics.score(self.model.rank_by(&mut self.records, item, channel)?, 0);
+        }
+        Ok(())
     }
 
     fn query(&mut self, row: &Row) -> Result<u64> {
@@ -319,7 +376,7 @@ impl<'a> Run<'a> {
             && !self.had.contains(&(row.user, row.item))
         {
             let ns = self.query(row)?;
-            self.score(row, ns, true);
+            self.score(row, ns, true)?;
         }
         self.learn(row)
     }
@@ -327,7 +384,7 @@ impl<'a> Run<'a> {
     fn preq_session(&mut self, row: &Row, scored: bool) -> Result<()> {
         if scored && self.positive[row.kind as usize] && self.started.contains(&row.user) {
             let ns = self.query(row)?;
-            self.score(row, ns, false);
+            self.score(row, ns, false)?;
         }
         self.learn(row)
     }
@@ -348,7 +405,7 @@ impl<'a> Run<'a> {
                 _ => self.model.recommend_for(r, &history, 20)?,
             };
             let ns = start.elapsed().as_nanos() as u64;
-            self.score(row, ns, false);
+            self.score(row, ns, false)?;
         }
         if let Some(prefix) = self.prefixes.get_mut(&row.user) {
             prefix.push((row.item, weight));
@@ -360,6 +417,18 @@ impl<'a> Run<'a> {
         let [hr10, hr20, mrr20, ndcg10] = self.metrics.means();
         let [p50, p99, p999] = self.metrics.query_us();
         let round = |x: f64| (x * 1e5).round() / 1e5;
+        let sources = CHANNELS.into_iter().zip(&self.sources);
+        let sources = sources.map(|(channel, metrics)| {
+            let [hr10, hr20, mrr20, ndcg10] = metrics.means().map(round);
+            SourceReport {
+                model: channel.to_string(),
+                hr10,
+                hr20,
+                mrr20,
+                ndcg10,
+            }
+        });
+        let sources = sources.collect();
         Ok(Report {
             protocol: self.evaluation.protocol.as_str().into(),
             model: self.evaluation.model.clone(),
@@ -376,6 +445,7 @@ impl<'a> Run<'a> {
             query_us_p99: p99,
             query_us_p999: p999,
             model_bytes: self.records.bytes() as u64,
+            sources,
         })
     }
 }

@@ -3,7 +3,8 @@
 use crate::error::Result;
 use crate::model::channel::Channel;
 use crate::model::core::Model;
-use crate::model::features::FEATURES;
+use crate::model::directory::find_item;
+use crate::model::features::{FEATURES, PER_CHANNEL};
 use crate::model::math::exp;
 use crate::model::options::{QUERY_FAR, QUERY_ITEMS, QUERY_NEAR};
 use crate::model::query::Ranked;
@@ -70,6 +71,28 @@ impl Model {
             }
         });
         Ok(whys.collect())
+    }
+
+    /// The rank, from 1, that one channel alone gives an item among the candidates of the last
+    /// query.
+    ///
+    /// # Errors
+    /// Those of the records.
+    pub fn rank_by<R: Records>(
+        &mut self,
+        r: &mut R,
+        item: &str,
+        channel: Channel,
+    ) -> Result<Option<usize>> {
+        let Some(item) = find_item(r, item)? else {
+            return Ok(None);
+        };
+        let mut candidates = self.gather.candidates.iter().zip(&self.gather.features);
+        let named = candidates
+            .find(|(c, _)| c.item == item && c.named_by(channel.index()))
+            .map(|(_, row)| row[channel.index() * PER_CHANNEL + 2]);
+        // See `describe_rank`.
+        Ok(named.map(|share| (10.0 / share - 10.0).round() as usize + 1))
     }
 
     /// The sources whose channels named a candidate, a bit each.

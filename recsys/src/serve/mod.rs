@@ -14,6 +14,7 @@ pub use recommender::{Engine, Recommender};
 pub use request::{Command, Request, Shown};
 pub use rules::{Boost, Condition, Exploration, Matches, Requirement, Rules, SeenRule, Verdict};
 
+pub(crate) use random::{Random, hash};
 pub(crate) use request::Settings;
 
 #[cfg(test)]
