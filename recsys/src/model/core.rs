@@ -7,8 +7,7 @@ use crate::model::gather::Gather;
 use crate::model::handle::Handle;
 use crate::model::history::{Past, Touch};
 use crate::model::options::{
-    BOARD, LEARNING_RATE, Options, PAIR_BACKWARD, PAIR_FAR, PAIR_NEAR, PAIR_WINDOW, Seen,
-    learns_one_in,
+    BOARD, Options, PAIR_BACKWARD, PAIR_FAR, PAIR_NEAR, PAIR_WINDOW, Seen, learns_one_in,
 };
 use crate::model::query::Ask;
 use crate::model::ranking::Ranking;
@@ -299,9 +298,6 @@ impl Model {
         let context = context(self.gather.history.len());
         let (features, scores) = (&self.gather.features, &mut self.scores);
         self.gathered = None;
-        r.update_global(|g| {
-            g.fusion
-                .learn(context, features, scores, wanted, LEARNING_RATE)
-        })
+        r.update_global(|g| g.fusion.learn(context, features, scores, wanted))
     }
 }

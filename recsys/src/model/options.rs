@@ -148,8 +148,9 @@ pub(crate) const KNN_DISTANCE: f32 = 0.1;
 pub(crate) const CANDIDATES: usize = 50;
 /// Items on a board.
 pub(crate) const BOARD: usize = 150;
-/// Step of Adagrad.
-pub(crate) const LEARNING_RATE: f32 = 0.04;
+/// Steps of Adagrad, of the two learners side by side.
+pub(crate) const STEADY_RATE: f32 = 0.04;
+pub(crate) const QUICK_RATE: f32 = 0.12;
 
 /// The fusion learns from one wanted event in so many, by how many there were: a step costs a query.
 /// From each of the first thousand, then ever fewer to one in four; a stream of hundreds of thousands
