@@ -253,7 +253,7 @@ impl World {
                         // One of four that follow this one.
                         let step = (item * 17 + 5 + turn * 911) % 97 + self.zipf(4) * 31;
                         let cluster = item / CLUSTER;
-                        let other = if step % 5 == 0 {
+                        let other = if step.is_multiple_of(5) {
                             (cluster + 1) % clusters
                         } else {
                             cluster
