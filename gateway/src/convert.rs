@@ -1,13 +1,19 @@
-//! The only file where messages of the wire meet the types of the domain, and where what comes in is
+//! The only place where messages of the wire meet the types of the domain, and where what comes in is
 //! checked.
+
+mod steering;
+
+pub(crate) use steering::{
+    experiment_to_proto, experiments_to_domain, rules_from_proto, rules_to_domain, rules_to_proto,
+};
 
 use crate::{
     error::Result,
     proto::v1::{self, CatalogItem, FieldViolation},
 };
 use recsys::{
-    Catalogue, CatalogueItem, Command, EventType, Experiment, Explanation, ItemId, Outcome,
-    Recommendation, Rules, SessionId, Shown, UserEvent, UserId, VariantReport,
+    Catalogue, CatalogueItem, Command, EventType, Explanation, ItemId, Outcome, Recommendation,
+    SessionId, Shown, UserEvent, UserId, VariantReport,
 };
 use serde_json::{Map, Value};
 
@@ -195,28 +201,6 @@ pub(crate) fn item_to_domain(item: CatalogItem) -> Result<CatalogueItem> {
     domain.attributes = item.attributes;
     domain.validate()?;
     Ok(domain)
-}
-
-/// Rules, checked.
-///
-/// # Errors
-/// JSON that is none, a field that is unknown or out of bounds.
-pub(crate) fn rules_to_domain(json: &str) -> Result<Command> {
-    let rules: Rules = serde_json::from_str(json).map_err(recsys::Error::from)?;
-    rules.validate()?;
-    Ok(Command::Rules(rules))
-}
-
-/// Experiments, checked.
-///
-/// # Errors
-/// As for [`rules_to_domain`].
-pub(crate) fn experiments_to_domain(json: &str) -> Result<Command> {
-    let experiments: Vec<Experiment> = serde_json::from_str(json).map_err(recsys::Error::from)?;
-    for experiment in &experiments {
-        experiment.validate()?;
-    }
-    Ok(Command::Experiments(experiments))
 }
 
 /// Impressions, checked.

@@ -1,20 +1,24 @@
 //! `weir experiments`: what the experiments of a running gateway have counted.
 
 use super::{
-    CliResult,
+    CliError, CliResult,
     output::{Connection, Format, block_on, table, thousands},
     rules::read_document,
 };
+use crate::convert;
 use crate::proto::v1::{
     GetExperimentsRequest, SetExperimentsRequest, steering_client::SteeringClient,
 };
+use recsys::Experiment;
+use serde::Deserialize;
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Show what the experiments of a running gateway have counted, or set other experiments
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Replace all experiments by those of a JSON file (`-`: standard input).
+    /// Replace all experiments by those of a file: a JSON array (`-`: from standard input), or TOML
+    /// with one [[experiment]] each.
     #[arg(long, value_name = "FILE")]
     set: Option<PathBuf>,
     #[arg(long, value_enum, default_value_t = Format::Table)]
@@ -24,12 +28,15 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> CliResult {
-    let document = args.set.as_deref().map(read_document).transpose()?;
+    let experiments = args.set.as_deref().map(read_experiments).transpose()?;
     let reports = block_on(async {
         let mut client = SteeringClient::new(args.connection.channel().await?);
         let mut min_position = 0;
-        if let Some(experiments_json) = document {
-            let request = SetExperimentsRequest { experiments_json };
+        if let Some(experiments) = experiments {
+            let experiments = experiments.iter().map(convert::experiment_to_proto);
+            let request = SetExperimentsRequest {
+                experiments: experiments.collect(),
+            };
             min_position = client
                 .set_experiments(request)
                 .await?
@@ -78,4 +85,19 @@ pub(crate) fn run(args: Args) -> CliResult {
         }
     }
     Ok(())
+}
+
+/// TOML has no arrays without a name.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Toml {
+    experiment: Vec<Experiment>,
+}
+
+fn read_experiments(file: &Path) -> Result<Vec<Experiment>, CliError> {
+    if file.extension().is_some_and(|end| end == "toml") {
+        let Toml { experiment } = read_document(file)?;
+        return Ok(experiment);
+    }
+    read_document(file)
 }

@@ -45,9 +45,9 @@ impl Input {
             Some(Kind::Item(item)) => {
                 What::Command(Command::Upsert(convert::item_to_domain(item)?))
             }
-            Some(Kind::RulesJson(json)) => What::Command(convert::rules_to_domain(&json)?),
-            Some(Kind::ExperimentsJson(json)) => {
-                What::Command(convert::experiments_to_domain(&json)?)
+            Some(Kind::Rules(rules)) => What::Command(convert::rules_to_domain(rules)?),
+            Some(Kind::Experiments(experiments)) => {
+                What::Command(convert::experiments_to_domain(experiments)?)
             }
             Some(Kind::Impressions(shown)) => What::Command(convert::impressions_to_domain(shown)?),
             None => What::Unknown,

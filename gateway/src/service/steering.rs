@@ -22,8 +22,8 @@ use tonic::{Request, Response, Status};
 #[derive(Debug)]
 pub(crate) struct SteeringService(pub(crate) Arc<Gateway>);
 
-/// Bytes of one document. It lies in one record of the log.
-const MAX_DOCUMENT_BYTES: usize = 4 << 20;
+/// Encoded bytes of the rules, or of all experiments: they lie in one record of the log.
+const MAX_MESSAGE_BYTES: usize = 4 << 20;
 /// Items of one report of impressions.
 const MAX_IMPRESSIONS: usize = 500;
 
@@ -36,17 +36,19 @@ impl Steering for SteeringService {
         self.0
             .lists_reach(request.into_inner().min_position)
             .await?;
-        let rules_json = json(&self.0.job.rules().await?)?;
-        Ok(Response::new(GetRulesResponse { rules_json }))
+        let rules = self.0.job.rules().await?;
+        Ok(Response::new(GetRulesResponse {
+            rules: Some(convert::rules_to_proto(&rules)),
+        }))
     }
 
     async fn set_rules(
         &self,
         request: Request<SetRulesRequest>,
     ) -> Result<Response<SetRulesResponse>, Status> {
-        let document = request.into_inner().rules_json;
-        check("rules_json", &document, convert::rules_to_domain)?;
-        let log_position = self.0.record(entry::Kind::RulesJson(document)).await?;
+        let request = request.into_inner();
+        check("rules", &request, convert::rules_to_domain)?;
+        let log_position = self.0.record(entry::Kind::Rules(request)).await?;
         Ok(Response::new(SetRulesResponse { log_position }))
     }
 
@@ -59,7 +61,10 @@ impl Steering for SteeringService {
             .await?;
         let (experiments, reports) = self.0.job.experiments().await?;
         Ok(Response::new(GetExperimentsResponse {
-            experiments_json: json(&experiments)?,
+            experiments: experiments
+                .iter()
+                .map(convert::experiment_to_proto)
+                .collect(),
             reports: reports.iter().map(convert::report_to_proto).collect(),
         }))
     }
@@ -68,13 +73,9 @@ impl Steering for SteeringService {
         &self,
         request: Request<SetExperimentsRequest>,
     ) -> Result<Response<SetExperimentsResponse>, Status> {
-        let document = request.into_inner().experiments_json;
-        check(
-            "experiments_json",
-            &document,
-            convert::experiments_to_domain,
-        )?;
-        let kind = entry::Kind::ExperimentsJson(document);
+        let request = request.into_inner();
+        check("experiments", &request, convert::experiments_to_domain)?;
+        let kind = entry::Kind::Experiments(request);
         let log_position = self.0.record(kind).await?;
         Ok(Response::new(SetExperimentsResponse { log_position }))
     }
@@ -102,24 +103,21 @@ impl Steering for SteeringService {
 }
 
 /// What is in the log must be readable: so nothing comes in that is not.
-fn check<T>(
+fn check<M: prost::Message + Clone>(
     field: &str,
-    document: &str,
-    parse: impl FnOnce(&str) -> crate::Result<T>,
+    message: &M,
+    convert: impl FnOnce(M) -> crate::Result<recsys::Command>,
 ) -> Result<(), Status> {
-    if document.len() > MAX_DOCUMENT_BYTES {
-        let text = format!("{} bytes, at most {MAX_DOCUMENT_BYTES}", document.len());
+    let bytes = message.encoded_len();
+    if bytes > MAX_MESSAGE_BYTES {
+        let text = format!("{bytes} bytes, at most {MAX_MESSAGE_BYTES}");
         return Err(invalid_field(field, text));
     }
-    match parse(document) {
+    match convert(message.clone()) {
         Ok(_) => Ok(()),
         Err(Error::Recsys(recsys::Error::Invalid { field: at, problem })) => {
             Err(invalid_field(&format!("{field}.{at}"), problem))
         }
         Err(error) => Err(invalid_field(field, chain(&error))),
     }
-}
-
-fn json<T: serde::Serialize>(value: &T) -> Result<String, Status> {
-    serde_json::to_string(value).map_err(|error| Error::from(recsys::Error::from(error)).into())
 }

@@ -10,6 +10,7 @@ pub(crate) const ATTRIBUTION_MS: i64 = 24 * 3_600_000;
 
 /// Variants side by side, each user in one of them for as long as name and weights stay.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Experiment {
     /// Part of what decides a user's variant, so that experiments are independent of each other.
     pub name: String,
@@ -19,10 +20,12 @@ pub struct Experiment {
 
 /// One way to recommend.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Variant {
     /// The name in reports.
     pub name: String,
-    /// Its share of users, relative to the others.
+    /// Its share of users, relative to the others; 1 unless given, 0 is nobody.
+    #[serde(default = "one")]
     pub weight: u32,
     /// Rules instead of the general ones.
     #[serde(default)]
@@ -31,6 +34,10 @@ pub struct Variant {
     /// [`crate::model::Channel`].
     #[serde(default)]
     pub channel: Option<String>,
+}
+
+fn one() -> u32 {
+    1
 }
 
 /// What was shown and taken under a variant.

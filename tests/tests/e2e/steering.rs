@@ -5,9 +5,9 @@ use crate::gateway_under_test::{Gateway, config, event};
 use gateway::{
     Backend, Model,
     proto::v1::{
-        ExplainRequest, ExplainResponse, GetExperimentsRequest, GetRulesRequest, Outcome,
-        RecommendRequest, RecordImpressionsRequest, SetExperimentsRequest, SetRulesRequest,
-        VariantReport, recommendations_client::RecommendationsClient,
+        Experiment, ExplainRequest, ExplainResponse, GetExperimentsRequest, GetRulesRequest,
+        Outcome, RecommendRequest, RecordImpressionsRequest, Rules, SetExperimentsRequest,
+        SetRulesRequest, Variant, VariantReport, recommendations_client::RecommendationsClient,
         steering_client::SteeringClient,
     },
 };
@@ -91,10 +91,13 @@ async fn rules_change_while_running_and_outlive_a_restart() {
         ["item_id"]
     );
 
-    let rules_json = format!("{{\"deny\": [\"{best}\"]}}");
+    let rules = Some(Rules {
+        deny: vec![best.clone()],
+        ..Rules::default()
+    });
     let set = steering(&gateway)
         .await
-        .set_rules(SetRulesRequest { rules_json })
+        .set_rules(SetRulesRequest { rules })
         .await
         .unwrap()
         .into_inner();
@@ -110,8 +113,9 @@ async fn rules_change_while_running_and_outlive_a_restart() {
         .await
         .unwrap()
         .into_inner()
-        .rules_json;
-    assert!(rules.contains(&format!("\"deny\":[\"{best}\"]")), "{rules}");
+        .rules
+        .unwrap();
+    assert_eq!(rules.deny, std::slice::from_ref(&best));
     let denied = explain(&gateway, &best).await.unwrap();
     assert_eq!(denied.outcome(), Outcome::Filtered);
     assert_eq!(denied.filtered_by, "it is on the deny list");
@@ -123,24 +127,31 @@ async fn bad_documents_are_refused_by_field_and_change_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let gateway = Gateway::start(config(dir.path(), Backend::Memory)).await;
     let mut client = steering(&gateway).await;
-    for (document, field) in [
-        ("nonsense", "rules_json"),
-        ("{\"dney\": []}", "rules_json"),
-        ("{\"diversity\": 2}", "rules_json.diversity"),
-    ] {
-        let rules_json = document.to_owned();
+    let deny = Rules {
+        deny: vec![String::new()],
+        ..Rules::default()
+    };
+    let diversity = Rules {
+        diversity: 2.0,
+        ..Rules::default()
+    };
+    for (rules, field) in [(deny, "rules.item_id"), (diversity, "rules.diversity")] {
+        let rules = Some(rules);
         let status = client
-            .set_rules(SetRulesRequest { rules_json })
+            .set_rules(SetRulesRequest { rules })
             .await
             .unwrap_err();
-        assert_eq!(fields(&status), [field], "{document}");
+        assert_eq!(fields(&status), [field]);
     }
-    let experiments_json = "[{\"name\": \"e\", \"variants\": []}]".to_owned();
+    let experiments = vec![Experiment {
+        name: "e".into(),
+        variants: Vec::new(),
+    }];
     let status = client
-        .set_experiments(SetExperimentsRequest { experiments_json })
+        .set_experiments(SetExperimentsRequest { experiments })
         .await
         .unwrap_err();
-    assert_eq!(fields(&status), ["experiments_json.variants"]);
+    assert_eq!(fields(&status), ["experiments.variants"]);
     let shown = RecordImpressionsRequest {
         user_id: "u".into(),
         item_ids: vec!["i".into()],
@@ -162,12 +173,17 @@ async fn experiments_count_what_was_shown_and_taken() {
     let shown = list(&gateway, position).await;
     assert!(!shown.is_empty(), "the tutorial's model has a list as well");
     let mut client = steering(&gateway).await;
-    let experiments_json = "[{\"name\": \"order\", \"variants\": [\
-        {\"name\": \"old\", \"weight\": 1, \"channel\": \"tutorial\"},\
-        {\"name\": \"new\", \"weight\": 1, \"channel\": \"auto\"}]}]"
-        .to_owned();
+    let variant = |name: &str, channel: &str| Variant {
+        name: name.into(),
+        channel: channel.into(),
+        ..Variant::default()
+    };
+    let experiments = vec![Experiment {
+        name: "order".into(),
+        variants: vec![variant("old", "tutorial"), variant("new", "auto")],
+    }];
     client
-        .set_experiments(SetExperimentsRequest { experiments_json })
+        .set_experiments(SetExperimentsRequest { experiments })
         .await
         .unwrap();
     let impressions = RecordImpressionsRequest {
@@ -184,7 +200,8 @@ async fn experiments_count_what_was_shown_and_taken() {
         .await
         .unwrap()
         .into_inner();
-    assert!(answer.experiments_json.contains("\"order\""));
+    assert_eq!(answer.experiments[0].name, "order");
+    assert_eq!(answer.experiments[0].variants[1].weight, Some(1));
     let sum = |count: fn(&VariantReport) -> u64| answer.reports.iter().map(count).sum::<u64>();
     assert_eq!(answer.reports.len(), 2);
     assert_eq!(sum(|r| r.impressions), shown.len() as u64);
@@ -238,12 +255,40 @@ async fn the_commands_explain_and_steer() {
     let (code, _, errors) = ask(&["rules", "set", "/no/such/file"]);
     assert!(code != 0 && errors.contains("/no/such/file"), "{errors}");
 
+    let out = dir.path().join("users.jsonl");
+    let at = position.to_string();
+    let (code, _, errors) = ask(&[
+        "export",
+        "-o",
+        out.to_str().unwrap(),
+        "-k",
+        "3",
+        "--min-position",
+        &at,
+    ]);
+    assert_eq!(code, 0, "{errors}");
+    let text = std::fs::read_to_string(&out).unwrap();
+    let users: Vec<serde_json::Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(users.len(), 21, "{text}");
+    let ann = users.iter().find(|user| user["user_id"] == "ann").unwrap();
+    assert_eq!(ann["profile"]["events"], 3);
+    assert_eq!(ann["recommendations"].as_array().unwrap().len(), 3);
+
     let (_, none, _) = ask(&["experiments"]);
     assert!(none.contains("no experiment runs"), "{none}");
     let experiments = r#"[{"name": "diverse", "variants": [{"name": "control", "weight": 1},
-        {"name": "mmr", "weight": 1, "rules": {"diversity": 0.3}}]}]"#;
+        {"name": "mmr", "rules": {"diversity": 0.3}}]}]"#;
     std::fs::write(&file, experiments).unwrap();
-    let reports = json(&["experiments", "--set", path]);
+    json(&["experiments", "--set", path]);
+    let file = dir.path().join("experiments.toml");
+    let experiments = "[[experiment]]\nname = \"diverse\"\n\
+        [[experiment.variants]]\nname = \"control\"\n\
+        [[experiment.variants]]\nname = \"mmr\"\nrules.diversity = 0.3\n";
+    std::fs::write(&file, experiments).unwrap();
+    let reports = json(&["experiments", "--set", file.to_str().unwrap()]);
     let variants = reports
         .iter()
         .map(|report| report["variant"].as_str().unwrap());
