@@ -16,6 +16,9 @@ use std::{sync::Arc, time::Duration};
 use time_engine::Clock;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+/// How often a wait for the profiles looks again.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
+
 /// One gateway. Every field is a handle that many tasks use at once.
 #[derive(Debug)]
 pub(crate) struct Gateway {
@@ -109,6 +112,11 @@ impl Gateway {
     /// # Errors
     /// [`Error::LogPosition`] for a position the log has not reached, [`Error::ShuttingDown`].
     pub(crate) async fn lists_reach(&self, position: u64) -> Result<()> {
+        self.is_in_log(position)?;
+        self.reaches(position).await
+    }
+
+    fn is_in_log(&self, position: u64) -> Result<()> {
         let stats = self.log.stats();
         if position > stats.end {
             return Err(Error::LogPosition {
@@ -117,7 +125,7 @@ impl Gateway {
                 end: stats.end,
             });
         }
-        self.reaches(position).await
+        Ok(())
     }
 
     async fn reaches(&self, position: u64) -> Result<()> {
@@ -128,15 +136,21 @@ impl Gateway {
         }
     }
 
-    /// Waits until everything before `position` is in all state. Costs a checkpoint: its barrier passes
-    /// every operator behind the events before it.
+    /// Waits until everything before `position` is in the profile of a user, or in all profiles.
     ///
     /// # Errors
-    /// As for [`Gateway::lists_reach`], and those of the checkpoint.
-    pub(crate) async fn state_reaches(&self, position: u64) -> Result<()> {
-        if position > 0 {
-            self.lists_reach(position).await?;
-            self.job.checkpoint().await?;
+    /// As for [`Gateway::lists_reach`].
+    pub(crate) async fn profiles_reach(&self, position: u64, user: Option<&str>) -> Result<()> {
+        if position == 0 {
+            return Ok(());
+        }
+        self.is_in_log(position)?;
+        let mut waiting = self.job.profiles_reach(position, user);
+        while !waiting.is_over() {
+            if self.closing.is_cancelled() {
+                return Err(Error::ShuttingDown);
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
         Ok(())
     }

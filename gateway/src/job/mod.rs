@@ -4,6 +4,7 @@ mod input;
 mod profile;
 mod reached;
 mod recommend;
+mod shards;
 mod source;
 mod trim;
 
@@ -30,6 +31,7 @@ use recommend::RecommendOperator;
 use recsys::{
     Answer, Experiment, Explanation, ItemId, Question, Request, Rules, UserId, VariantReport,
 };
+use shards::{Shards, Waiting};
 use source::{LogSource, SOURCE};
 use state_backend::{BackendConfig, MaxParallelism};
 use std::{sync::Arc, time::Duration};
@@ -49,6 +51,7 @@ pub(crate) struct Job {
     /// The position behind the last entry in the lists.
     reached: Arc<Reached>,
     trimmer: Arc<Trimmer>,
+    shards: Arc<Shards>,
 }
 
 /// What the job's operators register, and how many subtasks they have: what a checkpoint must fit.
@@ -106,10 +109,14 @@ impl Job {
         let store = CheckpointStore::open(blobs, options)?;
         let trimmer = Arc::new(Trimmer::new(log.clone(), config.checkpoint.retained));
         let reached = Arc::new(Reached::default());
+        let shards = Arc::new(Shards::new(config.state.parallelism));
 
         let environment = StreamEnvironment::new();
         let entries = environment
-            .source(SOURCE, LogSource::new(log.clone(), Arc::clone(&reached)))
+            .source(
+                SOURCE,
+                LogSource::new(log.clone(), Arc::clone(&reached), Arc::clone(&shards)),
+            )
             .assign_timestamps(Input::timestamp, || {
                 BoundedOutOfOrderness::new(OUT_OF_ORDER)
             })
@@ -118,7 +125,10 @@ impl Job {
             .clone()
             .filter(|input| input.event().is_some())
             .key_by(|input: &Input| input.user().to_owned())
-            .process_queryable("profile", ProfileOperator::default);
+            .process_queryable("profile", {
+                let shards = Arc::clone(&shards);
+                move || ProfileOperator::new(Arc::clone(&shards))
+            });
         let (updates, lists) = {
             let (catalogue, hub) = (catalogue.clone(), Arc::clone(hub));
             let reached = Arc::clone(&reached);
@@ -148,10 +158,9 @@ impl Job {
             .with_retained(config.checkpoint.retained)
             // A full disk passes: the job goes on and the log keeps what no checkpoint has.
             .with_tolerable_failures(None);
-        let shards = usize::from(config.state.parallelism);
         let job = JobConfig::default()
             .with_name("weir")
-            .with_parallelism(shards)
+            .with_parallelism(usize::from(config.state.parallelism))
             .with_backend(match config.backend {
                 Backend::Memory => BackendConfig::Memory,
                 Backend::Fs => BackendConfig::fs(dir.state().join("fs")),
@@ -170,6 +179,7 @@ impl Job {
             catalogue: catalogue.clone(),
             reached,
             trimmer,
+            shards,
         })
     }
 
@@ -223,6 +233,26 @@ impl Job {
     /// Waits until everything before `position` is in the lists: for ever, if the job does not come back.
     pub(crate) async fn reaches(&self, position: u64) {
         self.reached.wait(position).await;
+    }
+
+    /// Waits for everything before `position` to be in the profile of a user, or in all profiles.
+    pub(crate) fn profiles_reach(&self, position: u64, user: Option<&str>) -> Waiting<'_> {
+        self.shards.wait_for(position, user)
+    }
+
+    /// A page of the users the recommender knows, from a place in its directory on; where the next one
+    /// begins, if there is one.
+    ///
+    /// # Errors
+    /// As for [`Job::list`].
+    pub(crate) async fn users(&self, from: u32) -> Result<(Vec<String>, Option<u32>)> {
+        /// Some tenths of a millisecond of the recommender's time.
+        const PAGE: u32 = 1_000;
+        let places = PAGE;
+        match self.ask(Question::Users { from, places }).await? {
+            (_, Answer::Users(users, next)) => Ok((users, next)),
+            _ => Err(Error::Job(operators::Error::NotRunning)),
+        }
     }
 
     /// What is known of a user.

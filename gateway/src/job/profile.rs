@@ -1,12 +1,12 @@
 //! Profile and history of each user.
 
-use super::input::Input;
+use super::{input::Input, shards::Shards};
 use crate::proto::v1;
 use operators::{Collector, Element, Operator, OperatorContext, QueryOperator, Result};
 use recsys::{UserEvent, UserProfile};
 use serde::{Deserialize, Serialize};
 use state_backend::{StateCatalog, StateStore, StoreOptions, ValueDef, ValueState};
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 /// Items kept in a user's history: the most recent ones.
 const HISTORY: usize = 200;
@@ -87,9 +87,20 @@ pub(super) struct ProfileQuery {
 }
 
 /// Keeps a profile of each user.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct ProfileOperator {
     users: Option<ValueState<UserRecord>>,
+    shards: Arc<Shards>,
+}
+
+impl ProfileOperator {
+    /// `shards` is told of each event.
+    pub(super) fn new(shards: Arc<Shards>) -> Self {
+        Self {
+            users: None,
+            shards,
+        }
+    }
 }
 
 /// Registers the state.
@@ -127,6 +138,8 @@ impl Operator for ProfileOperator {
             || UserRecord::new(event),
             |user| user.observe(event, category),
         )?;
+        let shard = self.shards.shard_of(event.user_id.as_str());
+        self.shards.is_done(shard, element.value.after());
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! The ingest log as a source: one split, whose position is the log's.
 
-use super::{input::Input, reached::Reached};
+use super::{input::Input, reached::Reached, shards::Shards};
 use crate::log::{IngestLog, LogReader};
 use operators::{
     Error, Result, Source, SourceContext, SourceOutput, SourceReader, SourceStatus, Split,
@@ -16,12 +16,18 @@ const SPLIT: &str = "log";
 pub(super) struct LogSource {
     log: IngestLog,
     reached: Arc<Reached>,
+    shards: Arc<Shards>,
 }
 
 impl LogSource {
     /// `reached` is set to where reading begins: everything before is in restored state.
-    pub(super) fn new(log: IngestLog, reached: Arc<Reached>) -> Self {
-        Self { log, reached }
+    /// `shards` is told what is handed to each.
+    pub(super) fn new(log: IngestLog, reached: Arc<Reached>, shards: Arc<Shards>) -> Self {
+        Self {
+            log,
+            reached,
+            shards,
+        }
     }
 }
 
@@ -38,6 +44,7 @@ impl Source for LogSource {
             return Ok(Reader {
                 log: None,
                 entries: Vec::new(),
+                shards: Arc::clone(&self.shards),
             });
         };
         let offset = split.offset().ok_or_else(|| Error::Incompatible {
@@ -47,9 +54,11 @@ impl Source for LogSource {
         let waker = cx.waker;
         self.log.notify_growth(Box::new(move || waker.wake()));
         self.reached.set(offset);
+        self.shards.starts_at(offset);
         Ok(Reader {
             log: Some(reader),
             entries: Vec::new(),
+            shards: Arc::clone(&self.shards),
         })
     }
 }
@@ -63,6 +72,7 @@ fn user(error: crate::Error) -> Error {
 pub(super) struct Reader {
     log: Option<LogReader>,
     entries: Vec<(u64, crate::proto::log::Entry)>,
+    shards: Arc<Shards>,
 }
 
 impl SourceReader for Reader {
@@ -74,8 +84,14 @@ impl SourceReader for Reader {
         };
         let read = log.read(max, &mut self.entries).map_err(user)?;
         for (position, entry) in self.entries.drain(..) {
-            out.push(Input::new(position, entry).map_err(user)?);
+            let input = Input::new(position, entry).map_err(user)?;
+            if input.event().is_some() {
+                let shard = self.shards.shard_of(input.user());
+                self.shards.hands(shard, input.after());
+            }
+            out.push(input);
         }
+        self.shards.has_read(log.position());
         Ok(if read == 0 {
             SourceStatus::Idle
         } else {

@@ -132,7 +132,7 @@ impl Recommendations for RecommendService {
         } = request.into_inner();
         check_user("user_id", &user_id)?;
         let history = if history == 0 { 50 } else { history as usize };
-        self.0.state_reaches(min_position).await?;
+        self.0.profiles_reach(min_position, Some(&user_id)).await?;
         let profile = self.0.job.profile(&user_id, history).await?;
         let profile = profile
             .ok_or_else(|| Status::not_found(format!("no event of user {user_id:?} yet")))?;
