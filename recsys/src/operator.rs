@@ -84,6 +84,13 @@ pub enum Question {
     Rules,
     /// The experiments that run, and what they have counted.
     Experiments,
+    /// The users in so many places of the directory, from one place on; see [`Engine::users`].
+    Users {
+        /// The first place.
+        from: u32,
+        /// How many: the work that the answer is.
+        places: u32,
+    },
 }
 
 /// The answer to the [`Question`] of the same name.
@@ -97,6 +104,8 @@ pub enum Answer {
     Rules(Box<Rules>),
     /// The experiments, and the report on them.
     Experiments(Vec<Experiment>, Vec<VariantReport>),
+    /// The users, and where the next page begins.
+    Users(Vec<String>, Option<u32>),
 }
 
 /// Whether somebody waits for a user's lists, and for how many items.
@@ -205,6 +214,10 @@ impl KeyedRecommenders {
                 Question::Rules => Answer::Rules(Box::new(engine.rules(records)?)),
                 Question::Experiments => {
                     Answer::Experiments(engine.experiments(records)?, engine.report(records)?)
+                }
+                Question::Users { from, places } => {
+                    let (users, next) = engine.users(records, *from, *places)?;
+                    Answer::Users(users, next)
                 }
             })
         })

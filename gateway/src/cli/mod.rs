@@ -8,6 +8,7 @@ mod demo;
 mod evaluate;
 mod experiments;
 mod explain;
+mod export;
 mod output;
 mod profile;
 mod recommend;
@@ -71,6 +72,7 @@ enum Command {
     Recommend(recommend::Args),
     Profile(profile::Args),
     Explain(explain::Args),
+    Export(export::Args),
     Rules(rules::Args),
     Experiments(experiments::Args),
     Evaluate(evaluate::Args),
@@ -89,6 +91,7 @@ pub fn run() -> ExitCode {
         Command::Recommend(args) => recommend::run(args),
         Command::Profile(args) => profile::run(args),
         Command::Explain(args) => explain::run(args),
+        Command::Export(args) => export::run(args),
         Command::Rules(args) => rules::run(args),
         Command::Experiments(args) => experiments::run(args),
         Command::Evaluate(args) => evaluate::run(args),

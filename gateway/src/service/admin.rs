@@ -49,31 +49,29 @@ impl Admin for AdminService {
         }
         let lists = k > 0;
         let k = list_length(k)?;
-        self.0.state_reaches(min_position).await?;
+        self.0.lists_reach(min_position).await?;
+        self.0.profiles_reach(min_position, None).await?;
         let (responder, stream) = responses(16);
         let gateway = Arc::clone(&self.0);
         let stalled = self.0.config.limits.stalled;
         self.0.tasks.spawn(async move {
-            for user in user_ids {
-                let next = async {
-                    let profile = gateway.job.profile(&user, usize::MAX).await?;
-                    let recommendations = if lists {
-                        gateway.job.list(&user, k).await?.recommendations
-                    } else {
-                        Vec::new()
-                    };
-                    Ok::<_, Error>(UserState {
-                        profile,
-                        recommendations,
-                        user_id: user,
-                    })
-                };
-                match next.await {
-                    Ok(state) => {
-                        if responder.send(state, stalled).await.is_err() {
-                            return;
+            // Of those asked for, or page by page of all: never more than a page is held.
+            let all = user_ids.is_empty();
+            let (mut page, mut next) = (user_ids, all.then_some(0));
+            loop {
+                for user in page {
+                    match gateway.user_state(user, lists.then_some(k)).await {
+                        Ok(state) => {
+                            if responder.send(state, stalled).await.is_err() {
+                                return;
+                            }
                         }
+                        Err(error) => return responder.end(error.into()),
                     }
+                }
+                let Some(from) = next else { return };
+                match gateway.job.users(from).await {
+                    Ok((users, after)) => (page, next) = (users, after),
                     Err(error) => return responder.end(error.into()),
                 }
             }
@@ -94,6 +92,20 @@ impl Admin for AdminService {
 }
 
 impl Gateway {
+    /// Everything kept for a user, with a list of so many.
+    async fn user_state(&self, user_id: String, k: Option<usize>) -> Result<UserState, Error> {
+        let profile = self.job.profile(&user_id, usize::MAX).await?;
+        let recommendations = match k {
+            Some(k) => self.job.list(&user_id, k).await?.recommendations,
+            None => Vec::new(),
+        };
+        Ok(UserState {
+            user_id,
+            profile,
+            recommendations,
+        })
+    }
+
     /// Everything an operator of the gateway looks at first.
     pub(crate) fn status(&self) -> WeirStatus {
         let log = self.log.stats();

@@ -189,6 +189,29 @@ impl Engine {
         }))
     }
 
+    /// A page of the users it knows: those in the next `places` places of their directory, and where
+    /// the page after it begins, if there is one. Users keep their place; new ones come at the end or
+    /// in the place of one that was forgotten.
+    ///
+    /// # Errors
+    /// Those of the records.
+    pub fn users<R: Records>(
+        &mut self,
+        r: &mut R,
+        from: u32,
+        places: u32,
+    ) -> Result<(Vec<String>, Option<u32>)> {
+        let end = r.global()?.map_or(0, |g| g.users.slots);
+        let to = from.saturating_add(places.max(1)).min(end);
+        let mut users = Vec::new();
+        for slot in from..to {
+            if let Some(user) = r.user(slot)?.filter(|user| !user.id.is_empty()) {
+                users.push(user.id.to_string());
+            }
+        }
+        Ok((users, (to < end).then_some(to)))
+    }
+
     /// What the running experiments have counted so far.
     ///
     /// # Errors
