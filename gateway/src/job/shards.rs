@@ -13,6 +13,8 @@ pub(crate) struct Shards {
     parallelism: u16,
     /// Grows with each start of the source: what was handed out before counts no more.
     start: AtomicU64,
+    /// Where the source began: everything before is in the state the shards were restored from.
+    from: AtomicU64,
     /// Everything before was handed to the shards, or is in the state they were restored from.
     read: AtomicU64,
     shards: Box<[Shard]>,
@@ -42,6 +44,7 @@ impl Shards {
         Self {
             parallelism: parallelism.max(1),
             start: AtomicU64::new(0),
+            from: AtomicU64::new(0),
             read: AtomicU64::new(0),
             shards: (0..parallelism.max(1)).map(|_| Shard::default()).collect(),
         }
@@ -60,6 +63,7 @@ impl Shards {
             shard.handed.store(0, Ordering::Relaxed);
             shard.done.store(0, Ordering::Relaxed);
         }
+        self.from.store(position, Ordering::Relaxed);
         self.read.store(position, Ordering::Relaxed);
         self.start.fetch_add(1, Ordering::Release);
     }
@@ -105,7 +109,12 @@ impl Waiting<'_> {
             // What comes in while this waits is not waited for.
             let handed = self.all.shards.iter();
             let handed = handed.map(|shard| shard.handed.load(Ordering::Relaxed));
-            let goals = handed.map(|after| after.min(self.position)).collect();
+            let restored = self.position <= self.all.from.load(Ordering::Relaxed);
+            let goal = |after: u64| match restored {
+                true => 0,
+                false => after.min(self.position),
+            };
+            let goals = handed.map(goal).collect();
             self.goal = Some((start, goals));
         }
         let Some((_, goals)) = &self.goal else {
