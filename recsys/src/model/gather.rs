@@ -12,7 +12,7 @@ use crate::model::options::{
     KNN_USER_DECAY, QUERY_FAR, QUERY_ITEMS, QUERY_NEAR,
 };
 use crate::model::records::{BOARD_ALL_TIME, BOARDS, Global, ItemRecord, Records};
-use crate::model::scratch::{Marks, Neighbour, Neighbours, Top};
+use crate::model::scratch::{Left, Marks, Neighbour, Neighbours, Top};
 use crate::model::sums::{Factor, Facts, Sums};
 
 #[derive(Clone, Debug)]
@@ -35,7 +35,7 @@ pub(crate) struct Gather {
     traits: Vec<Traits>,
     /// Most recent first.
     pub(crate) history: Vec<Touch>,
-    excluded: Marks,
+    excluded: Left,
     own: Marks,
     sums: Sums,
     people: Neighbours,
@@ -131,7 +131,7 @@ impl Gather {
 
     /// Leaves an item out of the candidates.
     pub(crate) fn exclude(&mut self, item: Handle) {
-        self.excluded.set(item.slot(), item.bits());
+        self.excluded.push(item);
     }
 
     /// Nothing is left out, nothing is known of the user.
@@ -148,7 +148,7 @@ impl Gather {
     }
 
     pub(crate) fn is_excluded(&self, item: Handle) -> bool {
-        self.excluded.get(item.slot()) == Some(item.bits())
+        self.excluded.contains(item)
     }
 
     /// Where among the candidates it is.

@@ -37,6 +37,37 @@ impl Marks {
     }
 }
 
+/// Items that are left out of a query.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Left {
+    marks: Marks,
+    slots: Vec<u32>,
+}
+
+impl Left {
+    pub(crate) fn clear(&mut self) {
+        self.marks.clear();
+        self.slots.clear();
+    }
+
+    pub(crate) fn push(&mut self, item: Handle) {
+        if !self.contains(item) {
+            self.marks.set(item.slot(), item.bits());
+            self.slots.push(item.slot());
+        }
+    }
+
+    #[inline]
+    pub(crate) fn contains(&self, item: Handle) -> bool {
+        self.marks.get(item.slot()) == Some(item.bits())
+    }
+
+    /// Those of the items, some perhaps more than once.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = u32> {
+        self.slots.iter().copied()
+    }
+}
+
 /// The `n` largest of many positive scores with a number each, ties to the smaller number: what is surely not among them costs one
 /// comparison.
 #[derive(Clone, Debug, Default)]
@@ -57,6 +88,14 @@ impl Top {
     #[inline]
     pub(crate) fn floor(&self) -> f32 {
         self.floor
+    }
+
+    /// Some of the scores, or no more than some are: what is below the `n`th of them is not wanted.
+    pub(crate) fn raise(&mut self, some: &mut [f32]) {
+        if some.len() > self.n {
+            let (_, nth, _) = some.select_nth_unstable_by(self.n - 1, |a, b| b.total_cmp(a));
+            self.floor = self.floor.max(*nth);
+        }
     }
 
     #[inline]

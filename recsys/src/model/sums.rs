@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::model::handle::Handle;
 use crate::model::records::{ItemRecord, Records};
-use crate::model::scratch::{Marks, Top};
+use crate::model::scratch::{Left, Top};
 
 /// What is needed of an item for each of thousands of sums: a pure function of its record.
 #[derive(Clone, Copy, Debug)]
@@ -23,8 +23,8 @@ pub(crate) enum Factor {
 }
 
 const LANES: usize = 4;
-/// Blocks that share a flag.
-const FLAGGED: usize = 16;
+/// Blocks that share a flag, and a maximum.
+const GROUP: usize = 4;
 /// The holder of a slot that nothing is known of.
 const UNKNOWN: u32 = 0;
 /// The holder of a free slot: no handle has these bits.
@@ -55,8 +55,11 @@ pub(crate) struct Sums {
     blocks: Vec<Block>,
     /// Beside the blocks.
     idf: Vec<[f32; LANES]>,
-    /// Whether anything was added in so many blocks.
+    /// Of each group of blocks: whether anything was added in it.
     touched: Vec<bool>,
+    /// The groups where something was, and the largest products there.
+    largest: Vec<(u32, [f32; 2])>,
+    spare: Vec<f32>,
 }
 
 const fn place(slot: u32) -> (usize, usize) {
@@ -107,10 +110,10 @@ impl Sums {
     fn make(&mut self, slot: u32) -> (usize, usize) {
         let (at, lane) = place(slot);
         if at >= self.blocks.len() {
-            let flags = at / FLAGGED + 1;
+            let flags = at / GROUP + 1;
             self.touched.resize(flags, false);
-            self.blocks.resize(flags * FLAGGED, EMPTY);
-            self.idf.resize(flags * FLAGGED, [0.0; LANES]);
+            self.blocks.resize(flags * GROUP, EMPTY);
+            self.idf.resize(flags * GROUP, [0.0; LANES]);
         }
         (at, lane)
     }
@@ -131,7 +134,7 @@ impl Sums {
     pub(crate) fn add(&mut self, handle: Handle, by: [f32; 2]) -> bool {
         let (at, lane) = place(handle.slot());
         let (Some(block), Some(touched)) =
-            (self.blocks.get_mut(at), self.touched.get_mut(at / FLAGGED))
+            (self.blocks.get_mut(at), self.touched.get_mut(at / GROUP))
         else {
             return false;
         };
@@ -164,47 +167,75 @@ impl Sums {
     }
 
     /// Multiplies the sums and gives those that are not left out to `tops`; all sums are 0 then.
-    pub(crate) fn take(&mut self, factor: Factor, excluded: &Marks, tops: [&mut Top; 2]) {
-        let [a, b] = tops;
-        let parts = self
-            .blocks
-            .chunks_exact_mut(FLAGGED)
-            .zip(self.idf.as_chunks::<FLAGGED>().0);
-        for (touched, (blocks, idfs)) in self.touched.iter_mut().zip(parts) {
+    ///
+    /// The n-th largest of the groups' maxima is no larger than the n-th largest product: most groups
+    /// are passed over for it.
+    pub(crate) fn take(&mut self, factor: Factor, excluded: &Left, tops: [&mut Top; 2]) {
+        for slot in excluded.slots() {
+            let (at, lane) = place(slot);
+            if let Some(block) = self.blocks.get_mut(at)
+                && excluded.contains(Handle::from_bits(block.holder[lane]))
+            {
+                (block.first[lane], block.second[lane]) = (0.0, 0.0);
+            }
+        }
+        self.largest.clear();
+        let groups = self.blocks.as_chunks::<GROUP>().0.iter();
+        let groups = groups.zip(self.idf.as_chunks::<GROUP>().0).zip(0..);
+        for (touched, ((blocks, idfs), at)) in self.touched.iter_mut().zip(groups) {
             if !std::mem::take(touched) {
                 continue;
             }
-            for (block, idf) in blocks.iter_mut().zip(idfs) {
-                let factors = match factor {
-                    Factor::InverseRoot => block.inverse_root,
-                    Factor::Idf => *idf,
-                };
-                let (mut first, mut second) = (block.first, block.second);
-                (block.first, block.second) = ([0.0; LANES], [0.0; LANES]);
+            let (mut first, mut second) = ([0.0_f32; LANES], [0.0_f32; LANES]);
+            for (block, idf) in blocks.iter().zip(idfs) {
+                let factors = block.factors(factor, idf);
                 for lane in 0..LANES {
-                    first[lane] *= factors[lane];
-                    second[lane] *= factors[lane];
+                    first[lane] = larger(first[lane], block.first[lane] * factors[lane]);
+                    second[lane] = larger(second[lane], block.second[lane] * factors[lane]);
                 }
-                let (floor_a, floor_b) = (a.floor(), b.floor());
-                let mut any = false;
-                for lane in 0..LANES {
-                    any |= (first[lane] >= floor_a) | (second[lane] >= floor_b);
-                }
-                if !any {
-                    continue;
-                }
-                for lane in 0..LANES {
-                    if first[lane] >= floor_a || second[lane] >= floor_b {
-                        let handle = Handle::from_bits(block.holder[lane]);
-                        if excluded.get(handle.slot()) != Some(handle.bits()) {
-                            a.push(first[lane], handle.bits());
-                            b.push(second[lane], handle.bits());
-                        }
+            }
+            let largest = [first, second].map(|[a, b, c, d]| larger(larger(a, b), larger(c, d)));
+            self.largest.push((at, largest));
+        }
+        let [a, b] = tops;
+        for (part, top) in [&mut *a, &mut *b].into_iter().enumerate() {
+            self.spare.clear();
+            self.spare
+                .extend(self.largest.iter().map(|(_, largest)| largest[part]));
+            top.raise(&mut self.spare);
+        }
+        for (at, largest) in self.largest.drain(..) {
+            let from = at as usize * GROUP;
+            let blocks = self.blocks.iter_mut().zip(&self.idf).skip(from).take(GROUP);
+            let hopeless = largest[0] < a.floor() && largest[1] < b.floor();
+            for (block, idf) in blocks {
+                if !hopeless {
+                    let factors = block.factors(factor, idf);
+                    for (lane, by) in factors.iter().enumerate() {
+                        a.push(block.first[lane] * by, block.holder[lane]);
+                        b.push(block.second[lane] * by, block.holder[lane]);
                     }
                 }
+                (block.first, block.second) = ([0.0; LANES], [0.0; LANES]);
             }
         }
     }
+}
+
+impl Block {
+    #[inline(always)]
+    fn factors(&self, factor: Factor, idf: &[f32; LANES]) -> [f32; LANES] {
+        match factor {
+            Factor::InverseRoot => self.inverse_root,
+            Factor::Idf => *idf,
+        }
+    }
+}
+
+/// Of two numbers; one comparison in a vector register, which [`f32::max`] with its care for NaN is not.
+#[inline(always)]
+fn larger(a: f32, b: f32) -> f32 {
+    if a > b { a } else { b }
 }
 
 #[cfg(test)]
@@ -224,9 +255,9 @@ mod tests {
             })
             .unwrap();
         }
-        let (mut sums, mut excluded) = (Sums::default(), Marks::default());
+        let (mut sums, mut excluded) = (Sums::default(), Left::default());
         excluded.clear();
-        excluded.set(5, Handle::new(5, 0).bits());
+        excluded.push(Handle::new(5, 0));
         let mut add = |sums: &mut Sums, slot, generation, by| {
             let handle = Handle::new(slot, generation);
             if !sums.add(handle, by) {
