@@ -69,6 +69,7 @@ mod manifest;
 mod merge;
 mod parquet;
 pub mod protocol;
+mod read_ahead;
 mod restore;
 mod rows;
 mod savepoint;

@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::ids::BlobPath;
 use crate::manifest::{FileRef, Manifest};
 use crate::parquet::{FileReader, RowGroupRows};
-use state_backend::KeyGroupRange;
+use state_backend::{KeyGroup, KeyGroupRange};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -92,6 +92,13 @@ impl MergedRows {
     /// Bytes of row groups read so far.
     pub(crate) fn bytes_read(&self) -> u64 {
         self.bytes_read
+    }
+
+    /// How many rows the key group of the row given last has, about: as many as the file that has the most
+    /// of it in row groups of its own. Key groups that share row groups are small, and count as none.
+    pub(crate) fn rows_of(&self, group: KeyGroup) -> u64 {
+        let of_file = |cursor: &Cursor| cursor.reader.rows_of(group);
+        self.open.iter().map(of_file).max().unwrap_or(0)
     }
 
     /// The next row; a deletion is a row without value. After an error the merge is of no use.

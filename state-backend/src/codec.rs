@@ -1,8 +1,11 @@
 //! Values as bytes.
 
 use crate::{Shape, footprint};
-use serde::{Serialize, de::DeserializeOwned};
-use std::fmt;
+use serde::{Deserialize, Serialize, Serializer, de::DeserializeOwned};
+use std::{
+    any::{Any, TypeId},
+    fmt,
+};
 
 /// A type that values, list elements and accumulators can be of: every serde type is one.
 ///
@@ -34,15 +37,23 @@ pub trait StateValue: Sized + Send + 'static {
 /// Postcard: compact, no names, so a changed type needs a new version and a migration.
 impl<T: Serialize + DeserializeOwned + Send + 'static> StateValue for T {
     fn encode(&self, out: &mut Vec<u8>) -> Result<(), String> {
-        postcard::serialize_with_flavor(self, Append(out)).map_err(|error| error.to_string())
+        let value: &dyn Any = self;
+        match value.downcast_ref::<Vec<u8>>() {
+            Some(bytes) => postcard::serialize_with_flavor(&Bytes(bytes), Append(out)),
+            None => postcard::serialize_with_flavor(self, Append(out)),
+        }
+        .map_err(|error| error.to_string())
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, String> {
-        match postcard::take_from_bytes(bytes) {
-            Ok((value, [])) => Ok(value),
-            Ok((_, rest)) => Err(format!("{} bytes too many", rest.len())),
-            Err(error) => Err(error.to_string()),
+        if TypeId::of::<T>() == TypeId::of::<Vec<u8>>() {
+            let mut value = Some(read::<&[u8]>(bytes)?.to_vec());
+            let value: &mut dyn Any = &mut value;
+            if let Some(value) = value.downcast_mut::<Option<T>>().and_then(Option::take) {
+                return Ok(value);
+            }
         }
+        read(bytes)
     }
 
     fn heap_bytes(&self) -> usize {
@@ -55,6 +66,24 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> StateValue for T {
 
     fn shape() -> Option<Shape> {
         Shape::of::<T>()
+    }
+}
+
+/// All of the bytes as one value.
+fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, String> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Ok(value),
+        Ok((_, rest)) => Err(format!("{} bytes too many", rest.len())),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// What postcard writes for a vector of bytes, in one piece: serde itself takes it byte by byte.
+struct Bytes<'a>(&'a [u8]);
+
+impl Serialize for Bytes<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self.0)
     }
 }
 
@@ -203,6 +232,20 @@ mod tests {
             ("[u8; 4]", "[u8; 4]"),
         ] {
             assert_eq!(without_paths(full), short);
+        }
+    }
+
+    #[test]
+    fn a_vector_of_bytes_is_as_postcard_has_it() {
+        for len in [0, 1, 127, 128, 70_000] {
+            let value: Vec<u8> = (0..len).map(|byte| byte as u8).collect();
+            let mut bytes = vec![9];
+            value.encode(&mut bytes).unwrap();
+            assert_eq!(bytes[1..], postcard::to_allocvec(&value).unwrap());
+            assert_eq!(<Vec<u8> as StateValue>::decode(&bytes[1..]).unwrap(), value);
+            for damaged in [&bytes[1..bytes.len() - 1], &[&bytes[1..], &[0]].concat()] {
+                assert!(<Vec<u8> as StateValue>::decode(damaged).is_err());
+            }
         }
     }
 

@@ -35,6 +35,19 @@ impl DeltaChunk {
         }
     }
 
+    /// No rows yet, and place for so many of so many bytes in all.
+    #[must_use]
+    pub fn with_capacity(state: StateId, group: KeyGroup, rows: usize, bytes: usize) -> Self {
+        Self {
+            data: Vec::with_capacity(bytes),
+            rows: Vec::with_capacity(rows),
+            ..Self::new(state, group)
+        }
+    }
+
+    /// What a row takes beside its bytes.
+    pub(crate) const ROW_BYTES: usize = size_of::<Row>();
+
     /// Appends a row; `None` says that the key is deleted.
     ///
     /// # Panics
@@ -88,7 +101,21 @@ impl DeltaChunk {
         (0..self.rows.len()).map(|index| self.row(index))
     }
 
-    fn row(&self, index: usize) -> (&[u8], Option<&[u8]>) {
+    /// How many rows come before the first whose key is not `passed`, if the keys ascend.
+    pub(crate) fn rows_upto(&self, passed: impl Fn(&[u8]) -> bool) -> usize {
+        let (mut low, mut high) = (0, self.rows.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if passed(self.row(middle).0) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
+
+    pub(crate) fn row(&self, index: usize) -> (&[u8], Option<&[u8]>) {
         let start = match index {
             0 => 0,
             _ => self.rows[index - 1].value_end as usize,

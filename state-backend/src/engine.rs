@@ -1,8 +1,9 @@
 //! What all tables of a store share: the backend, the epochs, the snapshots, the budget.
 
 use crate::{
-    Error, KeyGroup, KeyGroupRange, KeyedStateBackend, Result, StateId,
+    DeltaChunk, Error, KeyGroup, KeyGroupRange, KeyedStateBackend, Result, StateId,
     snapshot::{Phase, Snapshot},
+    store::unclaimed::Unclaimed,
     table::{
         entry::Entry,
         rows::{Rows, Unexpired},
@@ -14,8 +15,10 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Engine {
     pub(crate) backend: Box<dyn KeyedStateBackend>,
-    /// All state stays in the tables; the backend holds only what no table claims yet.
+    /// All state stays in the tables, and nothing is in the backend.
     pub(crate) pinned: bool,
+    /// What no table claims yet, if all state stays in the tables; else that is in the backend.
+    pub(crate) unclaimed: Unclaimed,
     pub(crate) range: KeyGroupRange,
     /// Changes are stamped with it; begins at 1 and grows with every snapshot.
     pub(crate) epoch: u32,
@@ -118,27 +121,35 @@ impl<P> RowsOf<'_, P> {
         entry: &Entry<P>,
         max_value: u64,
     ) -> Result<usize> {
-        let chunk = snapshot.sink.chunk(self.id, group);
+        let (now, deletions) = (snapshot.now, snapshot.deletions);
+        snapshot.sink.write(self.id, group, |chunk| {
+            self.write_into(chunk, entry, now, deletions, max_value)
+        })
+    }
+
+    fn write_into(
+        &self,
+        chunk: &mut DeltaChunk,
+        entry: &Entry<P>,
+        now: i64,
+        deletions: bool,
+        max_value: u64,
+    ) -> Result<usize> {
         let key = entry.key.bytes();
         let before = chunk.bytes();
         let Some(payload) = &entry.value else {
-            if snapshot.deletions {
+            if deletions {
                 chunk.push(key, None);
             }
-            snapshot.sink.grown(self.id, group, key.len());
             return Ok(key.len());
         };
         let mut left = Unexpired::All;
         let size = chunk
             .push_with(key, |out| match self.ttl {
                 Some(ttl) if ttl.cleanup.full_snapshot => {
-                    left = self.rows.encode_unexpired(
-                        payload,
-                        entry.written,
-                        ttl,
-                        snapshot.now,
-                        out,
-                    )?;
+                    left = self
+                        .rows
+                        .encode_unexpired(payload, entry.written, ttl, now, out)?;
                     Ok(())
                 }
                 _ => self.rows.encode(payload, entry.written, out),
@@ -153,13 +164,11 @@ impl<P> RowsOf<'_, P> {
         }
         if left == Unexpired::Nothing {
             chunk.pop();
-            if snapshot.deletions {
+            if deletions {
                 chunk.push(key, None);
             }
         }
-        let bytes = chunk.bytes() - before;
-        snapshot.sink.grown(self.id, group, bytes);
-        Ok(bytes)
+        Ok(chunk.bytes() - before)
     }
 
     pub(crate) fn too_large(&self, key_bytes: usize, size: usize, max_value: u64) -> Error {

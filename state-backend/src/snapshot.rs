@@ -141,7 +141,7 @@ pub(crate) enum Phase {
 /// Chunks being filled, and those that are full.
 #[derive(Debug)]
 pub(crate) struct Sink {
-    open: HashMap<(StateId, KeyGroup), DeltaChunk>,
+    open: HashMap<(StateId, KeyGroup), DeltaChunk, foldhash::fast::RandomState>,
     open_bytes: usize,
     /// Most that all chunks being filled may take.
     limit: usize,
@@ -161,32 +161,36 @@ pub(crate) fn open_bytes(budget: u64) -> u64 {
 impl Sink {
     pub(crate) fn within(budget: u64) -> Self {
         Self {
-            open: HashMap::new(),
+            open: HashMap::default(),
             open_bytes: 0,
             limit: open_bytes(budget) as usize,
             full: Vec::new(),
         }
     }
 
-    pub(crate) fn chunk(&mut self, state: StateId, group: KeyGroup) -> &mut DeltaChunk {
-        self.open
-            .entry((state, group))
-            .or_insert_with(|| DeltaChunk::new(state, group))
-    }
-
-    /// To be called after rows of `bytes` went into a chunk.
-    pub(crate) fn grown(&mut self, state: StateId, group: KeyGroup, bytes: usize) {
-        self.open_bytes += bytes;
-        let large = self
+    /// Hands out the chunk that rows of a group go into, and closes it if that made it large.
+    #[inline]
+    pub(crate) fn write<T>(
+        &mut self,
+        state: StateId,
+        group: KeyGroup,
+        write: impl FnOnce(&mut DeltaChunk) -> T,
+    ) -> T {
+        let chunk = self
             .open
-            .get(&(state, group))
-            .is_some_and(|chunk| chunk.bytes() >= CHUNK_BYTES);
-        if large {
+            .entry((state, group))
+            .or_insert_with(|| DeltaChunk::new(state, group));
+        let before = chunk.bytes();
+        let written = write(chunk);
+        let after = chunk.bytes();
+        self.open_bytes += after.saturating_sub(before);
+        if after >= CHUNK_BYTES {
             self.close(state, group);
         }
         if self.open_bytes >= self.limit {
             self.close_all();
         }
+        written
     }
 
     /// No more rows come for this state and group.

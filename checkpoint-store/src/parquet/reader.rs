@@ -17,7 +17,7 @@ use parquet::arrow::arrow_reader::{
 };
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
-use state_backend::KeyGroupRange;
+use state_backend::{KeyGroup, KeyGroupRange};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -119,6 +119,21 @@ impl FileReader {
         all.filter(|(_, group)| overlaps(&group.segment))
             .map(|(at, _)| at)
             .collect()
+    }
+
+    /// Rows in those row groups that have no other key group.
+    pub(crate) fn rows_of(&self, group: KeyGroup) -> u64 {
+        let own = |(_, row_group): &(usize, &RowGroup)| {
+            let Segment {
+                first_group,
+                last_group,
+                ..
+            } = row_group.segment;
+            first_group == group.get() && last_group == group.get()
+        };
+        let rows = |(at, _)| self.metadata.metadata().row_group(at).num_rows();
+        let all = self.row_groups.iter().enumerate().filter(own).map(rows);
+        all.filter_map(|rows| u64::try_from(rows).ok()).sum()
     }
 
     /// Size of one row group in the file.

@@ -5,6 +5,7 @@ mod register;
 mod restore;
 mod seal;
 mod snapshots;
+pub(crate) mod unclaimed;
 
 pub use seal::{LocalState, Sealing};
 
@@ -87,7 +88,7 @@ pub struct StoreStats {
     pub evicted_rows: u64,
     /// Snapshots begun and neither acknowledged nor abandoned.
     pub pending_snapshots: usize,
-    /// What the backend says.
+    /// What the backend says; of the memory backend, the rows of states that are not registered yet.
     pub backend: BackendStats,
 }
 
@@ -134,6 +135,7 @@ impl StateStore {
             engine: Engine {
                 backend,
                 pinned,
+                unclaimed: unclaimed::Unclaimed::default(),
                 range: options.range,
                 epoch: 1,
                 acked: 0,
@@ -324,6 +326,10 @@ impl StateStore {
             let counts = table.counts();
             (live + counts.0, rest + counts.1)
         });
+        let mut backend = self.engine.backend.stats();
+        if self.engine.pinned {
+            (backend.rows, backend.memory_bytes) = self.engine.unclaimed.size();
+        }
         StoreStats {
             memory_bytes: self.engine.used,
             memory_budget_bytes: self.engine.budget,
@@ -331,7 +337,7 @@ impl StateStore {
             remembered_rows: remembered,
             evicted_rows: self.engine.evicted,
             pending_snapshots: self.engine.snapshots.len(),
-            backend: self.engine.backend.stats(),
+            backend,
         }
     }
 }

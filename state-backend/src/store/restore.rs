@@ -1,7 +1,7 @@
 //! Restoring: a catalog, then rows, before or after the states are registered.
 
 use super::{StateStore, entry_of};
-use crate::{Change, DeltaChunk, Error, Result, StateCatalog};
+use crate::{Change, DeltaChunk, Error, KeyGroup, Result, StateCatalog, StateId, engine::Engine};
 
 impl StateStore {
     /// Takes in the catalog of a checkpoint, which the rows of
@@ -38,7 +38,7 @@ impl StateStore {
         Ok(())
     }
 
-    /// Takes in rows of one state; of two rows for one key the later call's counts. Rows of key
+    /// Takes in rows of one state; of two rows for one key the later one counts. Rows of key
     /// groups that are not the store's are passed over. `chunk.state` is not looked at: numbers
     /// differ from store to store.
     ///
@@ -46,15 +46,23 @@ impl StateStore {
     /// The state is in no restored catalog; a row does not decode; the memory backend's budget is
     /// exceeded; the backend failed. The store is then good for nothing but being dropped.
     pub fn restore_rows(&mut self, state_name: &str, chunk: &DeltaChunk) -> Result<()> {
-        if !self.engine.range.contains(chunk.group) {
-            return Ok(());
-        }
+        self.restore_chunks(state_name, vec![chunk.clone()])
+    }
+
+    /// As [`restore_rows`](Self::restore_rows), of many rows at once, of one key group or several. Where they
+    /// go into memory, up to four threads take them in, each a key group at a time, if there are some
+    /// ten thousand rows for each.
+    ///
+    /// # Errors
+    /// As [`restore_rows`](Self::restore_rows).
+    pub fn restore_chunks(&mut self, state_name: &str, mut chunks: Vec<DeltaChunk>) -> Result<()> {
+        chunks.retain(|chunk| self.engine.range.contains(chunk.group));
         if let Some(&slot) = self.slots.get(state_name) {
             let format = *self
                 .incoming
                 .get(state_name)
                 .ok_or_else(|| Error::UnknownState(state_name.to_owned()))?;
-            self.tables[slot].restore(&mut self.engine, chunk, format)?;
+            self.tables[slot].restore(&mut self.engine, chunks, format)?;
             self.engine.measure_backend();
             return Ok(());
         }
@@ -62,26 +70,48 @@ impl StateStore {
             .dormant
             .get(state_name)
             .ok_or_else(|| Error::UnknownState(state_name.to_owned()))?;
-        let mut arena = Vec::with_capacity(chunk.bytes() + 2 * chunk.len());
-        for (key, _) in chunk.iter() {
-            arena.extend_from_slice(&chunk.group.to_be_bytes());
-            arena.extend_from_slice(key);
+        for chunk in chunks {
+            if self.engine.pinned {
+                self.engine.unclaimed.push(entry.id, chunk);
+            } else {
+                load_unclaimed(&mut self.engine, entry.id, &chunk)?;
+            }
         }
-        let mut rest = &arena[..];
-        let changes: Vec<_> = chunk
-            .iter()
-            .map(|(key, value)| {
-                let row;
-                (row, rest) = rest.split_at(key.len() + 2);
-                Change {
-                    state: entry.id,
-                    key: row,
-                    value,
-                }
-            })
-            .collect();
-        self.engine.backend.load(&changes)?;
         self.engine.measure_backend();
         Ok(())
     }
+
+    /// Says that about so many rows of a state and key group are about to be restored, so that room is
+    /// made for them at once. Does nothing if the state is not registered, or its rows stay in a backend,
+    /// or there are some already, or the memory budget does not have the room.
+    pub fn expect_rows(&mut self, state_name: &str, group: KeyGroup, rows: u64) {
+        let at = self.engine.range.offset_of(group);
+        if let (Some(&slot), Some(at), Ok(rows)) =
+            (self.slots.get(state_name), at, usize::try_from(rows))
+        {
+            self.tables[slot].expect(&mut self.engine, at, rows);
+        }
+    }
+}
+
+fn load_unclaimed(engine: &mut Engine, state: StateId, chunk: &DeltaChunk) -> Result<()> {
+    let mut arena = Vec::with_capacity(chunk.bytes() + 2 * chunk.len());
+    for (key, _) in chunk.iter() {
+        arena.extend_from_slice(&chunk.group.to_be_bytes());
+        arena.extend_from_slice(key);
+    }
+    let mut rest = &arena[..];
+    let changes: Vec<_> = chunk
+        .iter()
+        .map(|(key, value)| {
+            let row;
+            (row, rest) = rest.split_at(key.len() + 2);
+            Change {
+                state,
+                key: row,
+                value,
+            }
+        })
+        .collect();
+    engine.backend.load(&changes)
 }

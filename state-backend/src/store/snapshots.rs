@@ -125,24 +125,32 @@ impl StateStore {
                     _ => None,
                 };
                 let (limit, mut seen, mut last) = (work.entries_left(), 0, None);
-                let chunk = sink.chunk(entry.id, group);
-                let before = chunk.bytes();
-                engine.backend.scan(
-                    entry.id,
-                    &group.to_be_bytes(),
-                    after.as_deref(),
-                    &mut |row, value| {
+                let bytes = sink.write(entry.id, group, |chunk| {
+                    let before = chunk.bytes();
+                    let mut take = |key: &[u8], value: &[u8]| {
                         seen += 1;
-                        chunk.push(&row[2..], Some(value));
+                        chunk.push(key, Some(value));
                         if seen < limit {
                             return ControlFlow::Continue(());
                         }
-                        last = Some(row.to_vec());
+                        last = Some(key.to_vec());
                         ControlFlow::Break(())
-                    },
-                )?;
-                let bytes = chunk.bytes() - before;
-                sink.grown(entry.id, group, bytes);
+                    };
+                    if engine.pinned {
+                        let rows = &mut engine.unclaimed;
+                        rows.scan(entry.id, group, after.as_deref(), take);
+                    } else {
+                        let prefix = group.to_be_bytes();
+                        let after = after.map(|key| [&prefix[..], &key].concat());
+                        engine.backend.scan(
+                            entry.id,
+                            &prefix,
+                            after.as_deref(),
+                            &mut |row, value| take(&row[2..], value),
+                        )?;
+                    }
+                    Ok::<_, Error>(chunk.bytes() - before)
+                })?;
                 work.encoded(bytes + seen * 32);
                 if last.is_some() {
                     cursor.phase = Phase::Beneath { after: last };

@@ -1,9 +1,6 @@
 //! Where a row is.
 
-use crate::{
-    KeyBytes, KeyGroup, KeyWords,
-    row_key::{RowKey, hash_row, hash_words},
-};
+use crate::{KeyBytes, KeyGroup, KeyWords, row_key::RowKey};
 
 /// Where a row is: its key, the hash of that, the group and the group's position.
 #[derive(Clone, Copy, Debug)]
@@ -18,19 +15,6 @@ pub(crate) struct Addr<'a> {
 }
 
 impl<'a> Addr<'a> {
-    /// Of a row with its group in front.
-    pub(crate) fn of(row: &'a [u8], group: usize) -> Self {
-        let key = &row[2..];
-        let words = KeyWords::of(key);
-        Self {
-            words: words.unwrap_or(KeyWords::TOO_LONG),
-            long: if words.is_some() { &[] } else { row },
-            hash: words.map_or_else(|| hash_row(key), hash_words),
-            group,
-            key_group: KeyGroup::new(u16::from_be_bytes([row[0], row[1]])),
-        }
-    }
-
     /// The group and the key, as a backend has them.
     pub(crate) fn row(&self) -> KeyBytes<'a> {
         if self.words.is_short() {

@@ -1,10 +1,7 @@
 //! A table whose type has been forgotten, as the store keeps them.
 
 use super::{Table, rows::RowFormat, sweep::SweepCursor};
-use crate::{
-    Change, DeltaChunk, Result, Shape, StateId, StateKind, Ttl, engine::Engine, row_key::hash_row,
-    snapshot::Work,
-};
+use crate::{DeltaChunk, Result, Shape, StateId, StateKind, Ttl, engine::Engine, snapshot::Work};
 use std::{any::Any, fmt::Debug};
 
 /// What the store does with a table whatever its type.
@@ -37,8 +34,14 @@ pub(crate) trait AnyTable: Any + Debug + Send {
     /// Brings every row that the backend does not have as it is into the backend.
     fn save_all(&mut self, engine: &mut Engine) -> Result<()>;
     fn adopt(&mut self, engine: &mut Engine, format: RowFormat) -> Result<()>;
-    fn restore(&mut self, engine: &mut Engine, chunk: &DeltaChunk, format: RowFormat)
-    -> Result<()>;
+    fn restore(
+        &mut self,
+        engine: &mut Engine,
+        chunks: Vec<DeltaChunk>,
+        format: RowFormat,
+    ) -> Result<()>;
+    /// See [`StateStore::expect_rows`](crate::StateStore::expect_rows).
+    fn expect(&mut self, engine: &mut Engine, group: usize, rows: usize);
 }
 
 impl<P: Send + 'static> AnyTable for Table<P> {
@@ -132,51 +135,20 @@ impl<P: Send + 'static> AnyTable for Table<P> {
     fn restore(
         &mut self,
         engine: &mut Engine,
-        chunk: &DeltaChunk,
+        chunks: Vec<DeltaChunk>,
         format: RowFormat,
     ) -> Result<()> {
-        let Some(at) = engine.range.offset_of(chunk.group) else {
-            return Ok(());
-        };
-        let mut row = chunk.group.to_be_bytes().to_vec();
         if engine.pinned {
-            for (key, value) in chunk.iter() {
-                row.truncate(2);
-                row.extend_from_slice(key);
-                self.absorb(engine, at, &row, value, format)?;
-            }
-            return Ok(());
+            return self.take_in(engine, chunks, format);
         }
-        let same = format == self.rows.format();
-        let mut arena = Vec::with_capacity(chunk.bytes() + 2 * chunk.len());
-        let mut spans = Vec::with_capacity(chunk.len());
-        for (key, value) in chunk.iter() {
-            if let Some(bucket) = self.groups[at].bucket_of(hash_row(key), key) {
-                self.forget(engine, at, bucket);
-            }
-            let start = arena.len();
-            arena.extend_from_slice(&row);
-            arena.extend_from_slice(key);
-            let key_end = arena.len();
-            match value {
-                Some(value) if same => arena.extend_from_slice(value),
-                Some(value) => arena.extend_from_slice(&self.translate(engine, value, format)?),
-                None => {}
-            }
-            spans.push((start, key_end, arena.len(), value.is_some()));
-            if !same {
-                self.note_rewritten(engine, at, key);
-            }
-        }
-        let changes: Vec<_> = spans
+        chunks
             .iter()
-            .map(|&(start, key_end, end, live)| Change {
-                state: self.id,
-                key: &arena[start..key_end],
-                value: live.then(|| &arena[key_end..end]),
-            })
-            .collect();
-        self.groups[at].beneath = true;
-        engine.backend.load(&changes)
+            .try_for_each(|chunk| self.load_beneath(engine, chunk, format))
+    }
+
+    fn expect(&mut self, engine: &mut Engine, group: usize, rows: usize) {
+        if engine.pinned && group < self.groups.len() {
+            Self::expect(self, engine, group, rows);
+        }
     }
 }

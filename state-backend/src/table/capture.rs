@@ -213,31 +213,32 @@ impl<P: Send + 'static> Table<P> {
         let mut row = group.to_be_bytes().to_vec();
         row.extend_from_slice(ghost.key.bytes());
         let (ttl, rows) = (self.ttl, &*self.rows);
-        let mut bytes = 0;
         let mut outcome = Ok(());
-        let found = engine
-            .backend
-            .read(
-                self.id,
-                &row,
-                &mut |value| match filter(rows, ttl.as_ref(), snapshot.now, value) {
-                    Ok(value) => {
-                        let chunk = snapshot.sink.chunk(self.id, group);
-                        chunk.push(ghost.key.bytes(), value.as_deref());
-                        bytes = ghost.key.bytes().len() + value.map_or(0, |value| value.len());
-                    }
-                    Err(reason) => outcome = Err(reason),
-                },
-            )?;
+        let key = ghost.key.bytes();
+        let Engine {
+            backend, snapshots, ..
+        } = engine;
+        let snapshot = &mut snapshots[index];
+        let now = snapshot.now;
+        let bytes = snapshot.sink.write(self.id, group, |chunk| {
+            let before = chunk.bytes();
+            let found = backend.read(self.id, &row, &mut |value| match filter(
+                rows,
+                ttl.as_ref(),
+                now,
+                value,
+            ) {
+                Ok(value) => chunk.push(key, value.as_deref()),
+                Err(reason) => outcome = Err(reason),
+            })?;
+            if !found {
+                chunk.push(key, None);
+            }
+            Ok::<_, Error>(chunk.bytes() - before)
+        })?;
         outcome.map_err(|reason| {
             Error::corrupted(format!("value of state {:?}", self.name), reason)
         })?;
-        if !found {
-            let chunk = snapshot.sink.chunk(self.id, group);
-            chunk.push(ghost.key.bytes(), None);
-            bytes = ghost.key.bytes().len();
-        }
-        snapshot.sink.grown(self.id, group, bytes);
         ghost.captured = snapshot.epoch;
         // A read of the backend costs about ten times an entry in the table.
         work.encoded(bytes + 256);
@@ -265,23 +266,19 @@ impl<P: Send + 'static> Table<P> {
         let mut failed = None;
         let mut last = None;
         let (epoch, now, deletions) = (snapshot.epoch, snapshot.now, snapshot.deletions);
-        let sink = &mut snapshot.sink;
-        backend.scan(
-            self.id,
-            &group.to_be_bytes(),
-            after.as_deref(),
-            &mut |row, value| {
+        let prefix = group.to_be_bytes();
+        snapshot.sink.write(self.id, group, |chunk| {
+            backend.scan(self.id, &prefix, after.as_deref(), &mut |row, value| {
                 seen += 1;
                 let key = &row[2..];
                 let hash = hash_row(key);
                 if !rows.mark_captured(hash, key, epoch) {
                     match filter(codec, ttl.as_ref(), now, value) {
                         Ok(Some(value)) => {
-                            let chunk = sink.chunk(self.id, group);
                             chunk.push(key, Some(&value));
                             bytes += key.len() + value.len();
                         }
-                        Ok(None) if deletions => sink.chunk(self.id, group).push(key, None),
+                        Ok(None) if deletions => chunk.push(key, None),
                         Ok(None) => {}
                         Err(reason) => {
                             failed = Some(reason);
@@ -294,15 +291,14 @@ impl<P: Send + 'static> Table<P> {
                     return ControlFlow::Break(());
                 }
                 ControlFlow::Continue(())
-            },
-        )?;
+            })
+        })?;
         if let Some(reason) = failed {
             return Err(Error::corrupted(
                 format!("value of state {:?}", self.name),
                 reason,
             ));
         }
-        sink.grown(self.id, group, bytes);
         work.encoded(seen * 256 + bytes);
         let done = last.is_none();
         if last.is_some() {

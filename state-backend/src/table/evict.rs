@@ -49,7 +49,7 @@ impl<P: Send + 'static> Table<P> {
             let after = group.rows.allocation_size() as i64;
             if after != before {
                 group.layout = group.layout.wrapping_add(1);
-                group.dirty.lose(epoch);
+                group.dirty.rehashed(epoch);
                 engine.add_used(after - before);
             }
         }

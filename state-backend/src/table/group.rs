@@ -194,6 +194,13 @@ impl DirtyList {
         self.lost_upto = epoch;
     }
 
+    /// The buckets have moved: what was listed says nothing any more.
+    pub(crate) fn rehashed(&mut self, epoch: u32) {
+        if !self.events.is_empty() {
+            self.lose(epoch);
+        }
+    }
+
     /// Whether every change after epoch `base` is listed.
     pub(crate) fn is_complete_since(&self, base: u32) -> bool {
         self.lost_upto <= base

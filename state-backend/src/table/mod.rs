@@ -13,6 +13,7 @@ mod capture;
 pub(crate) mod entry;
 mod evict;
 pub(crate) mod group;
+mod intake;
 mod remove;
 mod restore;
 pub(crate) mod rows;
@@ -219,12 +220,8 @@ impl<P: Send + 'static> Table<P> {
             engine.room_wanted = more;
         }
         let epoch = engine.epoch;
-        let group = &mut self.groups[addr.group];
-        let before = group.rows.allocation_size() as i64;
-        group.rows.reserve(1, |entry| entry.key.hash());
-        group.layout = group.layout.wrapping_add(1);
-        group.dirty.lose(epoch);
-        engine.add_used(group.rows.allocation_size() as i64 - before);
+        let grown = self.groups[addr.group].grow(1, epoch);
+        engine.add_used(grown);
         Ok(())
     }
 

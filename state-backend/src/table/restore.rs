@@ -1,84 +1,128 @@
 //! Taking rows in: from a checkpoint, or from the backend when a state is registered.
 
 use super::{
-    Addr, Table,
-    entry::{BENEATH, Entry, Ghost},
+    Table,
+    entry::Ghost,
+    group::Group,
+    intake::{Intake, Refusal},
     rows::RowFormat,
 };
 use crate::{
-    Change, Result,
+    Change, DeltaChunk, Error, Result,
     engine::Engine,
     row_key::{RowKey, hash_row},
 };
-use std::ops::ControlFlow;
+use std::{collections::BTreeMap, ops::ControlFlow};
 
-/// Rows taken from the backend at once.
+/// Rows of the backend rewritten at once.
 const SLICE: usize = 4096;
 
 impl<P: Send + 'static> Table<P> {
-    /// Takes in one row as a checkpoint has it; `None` deletes it. `row` begins with the group.
-    pub(super) fn absorb(
+    /// Takes in chunks as a checkpoint has them, into a store that keeps all state in its tables.
+    pub(super) fn take_in(
         &mut self,
         engine: &mut Engine,
-        at: usize,
-        row: &[u8],
-        value: Option<&[u8]>,
+        chunks: Vec<DeltaChunk>,
         format: RowFormat,
     ) -> Result<()> {
-        let addr = Addr::of(row, at);
-        if let Some(bucket) = self.groups[at].bucket_at(addr) {
-            self.forget(engine, at, bucket);
+        let mut by_group: BTreeMap<usize, Vec<DeltaChunk>> = BTreeMap::new();
+        for chunk in chunks {
+            if let Some(at) = engine.range.offset_of(chunk.group) {
+                by_group.entry(at).or_default().push(chunk);
+            }
         }
-        let Some(value) = value else {
-            return Ok(());
-        };
-        let (payload, written) = self
-            .rows
-            .decode(value, format, engine.now)
-            .map_err(|reason| self.damaged(reason))?;
-        self.make_slot(engine, addr)?;
-        // A row in another format is written anew by the next delta: the checkpoint's catalog will
-        // name only one.
-        let modified = if format == self.rows.format() {
-            0
-        } else {
-            engine.epoch
-        };
-        let entry = Entry {
-            key: addr.row_key(),
-            written,
-            modified,
-            captured: 0,
-            heap: 0,
-            writes: 0,
-            flags: BENEATH,
-            value: Some(payload),
-        };
-        let bucket = self.insert(engine, addr, entry);
-        if modified > 0 {
-            let group = &mut self.groups[at];
-            let buckets = group.rows.num_buckets();
-            group.dirty.push(modified, bucket, buckets);
-        }
-        if engine.used > engine.budget {
-            return Err(self.over_budget(engine, addr, 0));
-        }
-        Ok(())
+        let (intake, groups) = self.intake(engine, format);
+        let mut by_group = by_group.into_iter().peekable();
+        let work = groups.iter_mut().enumerate().filter_map(|(at, group)| {
+            let (_, chunks) = by_group.next_if(|(number, _)| *number == at)?;
+            Some((group, chunks))
+        });
+        let outcome = intake.take_in_all(work.collect(), &mut engine.used);
+        outcome.map_err(|refusal| self.refused(engine, refusal))
     }
 
-    /// Drops a row from the table without telling anybody.
-    pub(super) fn forget(&mut self, engine: &mut Engine, at: usize, bucket: usize) {
-        let group = &mut self.groups[at];
-        let entry = group.take(bucket);
-        engine.used = engine.used.saturating_sub(u64::from(entry.heap));
-        if entry.value.is_none() {
-            group.tombstones -= 1;
-        } else if let Some(order) = &mut group.order
-            && order.remove(entry.key.bytes())
-        {
-            engine.used = engine
-                .used
-                .saturating_sub(super::group::ORDER_BYTES + entry.key.heap_bytes());
+    /// Hands a chunk on to the backend, in the format of now.
+    pub(super) fn load_beneath(
+        &mut self,
+        engine: &mut Engine,
+        chunk: &DeltaChunk,
+        format: RowFormat,
+    ) -> Result<()> {
+        let Some(at) = engine.range.offset_of(chunk.group) else {
+            return Ok(());
+        };
+        let prefix = chunk.group.to_be_bytes();
+        let same = format == self.rows.format();
+        let mut arena = Vec::with_capacity(chunk.bytes() + 2 * chunk.len());
+        let mut spans = Vec::with_capacity(chunk.len());
+        for (key, value) in chunk.iter() {
+            if let Some(bucket) = self.groups[at].bucket_of(hash_row(key), key) {
+                let freed = self.groups[at].forget(bucket);
+                engine.used = engine.used.saturating_sub(freed);
+            }
+            let start = arena.len();
+            arena.extend_from_slice(&prefix);
+            arena.extend_from_slice(key);
+            let key_end = arena.len();
+            match value {
+                Some(value) if same => arena.extend_from_slice(value),
+                Some(value) => arena.extend_from_slice(&self.translate(engine, value, format)?),
+                None => {}
+            }
+            spans.push((start, key_end, arena.len(), value.is_some()));
+            if !same {
+                self.note_rewritten(engine, at, key);
+            }
+        }
+        let changes: Vec<_> = spans
+            .iter()
+            .map(|&(start, key_end, end, live)| Change {
+                state: self.id,
+                key: &arena[start..key_end],
+                value: live.then(|| &arena[key_end..end]),
+            })
+            .collect();
+        self.groups[at].beneath = true;
+        engine.backend.load(&changes)
+    }
+
+    /// Makes room for rows that are about to come.
+    pub(super) fn expect(&mut self, engine: &mut Engine, at: usize, rows: usize) {
+        let format = self.rows.format();
+        let (intake, groups) = self.intake(engine, format);
+        intake.reserve(&mut groups[at], rows, &mut engine.used);
+    }
+
+    fn intake(&mut self, engine: &Engine, format: RowFormat) -> (Intake<'_, P>, &mut [Group<P>]) {
+        // A row in another format is written anew by the next delta: the checkpoint's catalog will
+        // name only one.
+        let same = format == self.rows.format();
+        let intake = Intake {
+            rows: &*self.rows,
+            format,
+            now: engine.now,
+            modified: if same { 0 } else { engine.epoch },
+            epoch: engine.epoch,
+            measured: self.measured,
+            budget: engine.budget,
+        };
+        (intake, &mut self.groups)
+    }
+
+    fn refused(&self, engine: &Engine, refusal: Refusal) -> Error {
+        match refusal {
+            Refusal::Damaged(reason) => self.damaged(reason),
+            Refusal::NoRoom {
+                key_bytes,
+                needed,
+                used,
+            } => Error::BudgetExceeded {
+                state: self.name.clone(),
+                key_bytes,
+                needed_bytes: needed,
+                used_bytes: used,
+                budget_bytes: engine.budget,
+            },
         }
     }
 
@@ -96,7 +140,7 @@ impl<P: Send + 'static> Table<P> {
         let mut out = Vec::with_capacity(value.len() + 8);
         self.rows
             .encode(&payload, written, &mut out)
-            .map_err(|reason| crate::Error::Encode {
+            .map_err(|reason| Error::Encode {
                 state: self.name.clone(),
                 reason,
             })?;
@@ -114,16 +158,20 @@ impl<P: Send + 'static> Table<P> {
         engine.add_used(grown);
     }
 
-    /// Claims the rows that the backend holds of this state: with the memory backend they all come
-    /// into the table, else they stay, in the format of now.
+    /// Claims the rows that were restored before the state was registered: with the memory backend they
+    /// all come into the table, else they stay in the backend, in the format of now.
     pub(super) fn adopt(&mut self, engine: &mut Engine, format: RowFormat) -> Result<()> {
+        if engine.pinned {
+            let waiting = engine.unclaimed.take(self.id);
+            return self.take_in(engine, waiting, format);
+        }
+        let same = format == self.rows.format();
+        let limit = if same { 1 } else { SLICE };
         for at in 0..self.groups.len() {
             let prefix = engine.group_at(at).to_be_bytes();
             let mut after: Option<Vec<u8>> = None;
             loop {
                 let mut slice: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
-                let same = format == self.rows.format();
-                let limit = if engine.pinned || !same { SLICE } else { 1 };
                 engine
                     .backend
                     .scan(self.id, &prefix, after.as_deref(), &mut |row, value| {
@@ -137,17 +185,6 @@ impl<P: Send + 'static> Table<P> {
                 if slice.is_empty() {
                     break;
                 }
-                if engine.pinned {
-                    for (row, value) in &slice {
-                        self.absorb(engine, at, row, Some(value), format)?;
-                    }
-                    let gone: Vec<_> = slice
-                        .iter()
-                        .map(|(row, _)| self.change(row, None))
-                        .collect();
-                    engine.backend.apply(&gone)?;
-                    continue;
-                }
                 self.groups[at].beneath = true;
                 if same {
                     break;
@@ -157,7 +194,11 @@ impl<P: Send + 'static> Table<P> {
                 }
                 let changes: Vec<_> = slice
                     .iter()
-                    .map(|(row, value)| self.change(row, Some(value)))
+                    .map(|(row, value)| Change {
+                        state: self.id,
+                        key: row,
+                        value: Some(value),
+                    })
                     .collect();
                 engine.backend.apply(&changes)?;
                 for (row, _) in &slice {
@@ -167,13 +208,5 @@ impl<P: Send + 'static> Table<P> {
             }
         }
         Ok(())
-    }
-
-    fn change<'a>(&self, key: &'a [u8], value: Option<&'a [u8]>) -> Change<'a> {
-        Change {
-            state: self.id,
-            key,
-            value,
-        }
     }
 }

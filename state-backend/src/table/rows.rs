@@ -22,7 +22,7 @@ pub(crate) enum Unexpired {
 }
 
 /// The way between payloads and row bytes.
-pub(crate) trait Rows<P>: Send {
+pub(crate) trait Rows<P>: Send + Sync {
     /// The format that `encode` writes.
     fn format(&self) -> RowFormat;
 

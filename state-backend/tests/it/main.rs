@@ -2,4 +2,5 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests, too")]
 
 mod model;
+mod restore;
 mod states;
