@@ -55,6 +55,9 @@ struct Args {
     /// Another seed, other users.
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Items with their categories, .csv or .jsonl.
+    #[arg(long)]
+    catalogue: Option<PathBuf>,
     /// Scores each source alone as well.
     #[arg(long)]
     sources: bool,
@@ -86,6 +89,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .with_slice(slice);
     if args.sources {
         evaluation = evaluation.with_sources();
+    }
+    if let Some(path) = args.catalogue {
+        evaluation = evaluation.with_catalogue(path);
     }
     let report = evaluation.run(&mut |done, total| eprint!("\r{done} of {total} events "))?;
     eprintln!();

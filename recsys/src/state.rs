@@ -2,7 +2,7 @@ use state_backend::{KeyScope, MapDef, MapState, StateStore, ValueDef, ValueState
 
 use crate::catalogue::CatalogueItem;
 use crate::error::Result;
-use crate::model::{Global, ItemRecord, Records, Row, UserRecord};
+use crate::model::{CategoryRecord, Global, ItemRecord, Records, Row, UserRecord};
 use crate::serve::Settings;
 
 const USER_IDS: MapDef<String, u32> = MapDef::new("recommender-user-ids");
@@ -12,12 +12,14 @@ const USERS: MapDef<u32, UserRecord> =
 const ITEMS: MapDef<u32, ItemRecord> =
     MapDef::new("recommender-items").with_version(VERSION, refuse);
 const ROWS: MapDef<u32, Row> = MapDef::new("recommender-neighbours").with_version(VERSION, refuse);
-const GLOBAL: ValueDef<Global> = ValueDef::new("recommender-global");
+const CATEGORY_IDS: MapDef<String, u32> = MapDef::new("recommender-category-ids");
+const CATEGORIES: MapDef<u32, CategoryRecord> = MapDef::new("recommender-categories");
+const GLOBAL: ValueDef<Global> = ValueDef::new("recommender-global").with_version(VERSION, refuse);
 const CATALOGUE: MapDef<String, CatalogueItem> = MapDef::new("recommender-catalogue");
 const SETTINGS: ValueDef<Settings> = ValueDef::new("recommender-settings");
 
-/// Of the records with packed lists; no release wrote the version before.
-const VERSION: u32 = 2;
+/// Of the records with packed lists and categories; no release wrote the versions before.
+const VERSION: u32 = 3;
 
 fn refuse<T>(version: u32, _: &[u8]) -> std::result::Result<T, String> {
     Err(format!("version {version} was never released"))
@@ -34,6 +36,8 @@ pub struct RecordStates {
     users: MapState<u32, UserRecord>,
     items: MapState<u32, ItemRecord>,
     rows: MapState<u32, Row>,
+    category_ids: MapState<String, u32>,
+    categories: MapState<u32, CategoryRecord>,
     global: ValueState<Global>,
     catalogue: MapState<String, CatalogueItem>,
     settings: ValueState<Settings>,
@@ -51,6 +55,8 @@ impl RecordStates {
             users: store.map(&USERS)?,
             items: store.map(&ITEMS)?,
             rows: store.map(&ROWS)?,
+            category_ids: store.map(&CATEGORY_IDS)?,
+            categories: store.map(&CATEGORIES)?,
             global: store.value(&GLOBAL)?,
             catalogue: store.map(&CATALOGUE)?,
             settings: store.value(&SETTINGS)?,
@@ -131,6 +137,30 @@ impl Records for StateRecords<'_, '_> {
     fn update_row<T>(&mut self, slot: u32, f: impl FnOnce(&mut Row) -> T) -> Result<T> {
         let rows = &self.states.rows;
         Ok(rows.update_or_insert_with(self.scope, &slot, Row::default, f)?)
+    }
+    #[inline(never)]
+    fn category_slot(&mut self, name: &str) -> Result<Option<u32>> {
+        Ok(self.states.category_ids.get(self.scope, name)?.copied())
+    }
+    #[inline(never)]
+    fn bind_category(&mut self, name: &str, slot: Option<u32>) -> Result<()> {
+        match slot {
+            Some(slot) => self.states.category_ids.put(self.scope, name, slot)?,
+            None => self.states.category_ids.remove(self.scope, name)?,
+        }
+        Ok(())
+    }
+    #[inline(never)]
+    fn category(&mut self, slot: u32) -> Result<Option<&CategoryRecord>> {
+        Ok(self.states.categories.get(self.scope, &slot)?)
+    }
+    fn update_category<T>(
+        &mut self,
+        slot: u32,
+        f: impl FnOnce(&mut CategoryRecord) -> T,
+    ) -> Result<T> {
+        let categories = &self.states.categories;
+        Ok(categories.update_or_insert_with(self.scope, &slot, CategoryRecord::default, f)?)
     }
     #[inline(never)]
     fn global(&mut self) -> Result<Option<&Global>> {

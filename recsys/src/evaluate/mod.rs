@@ -14,9 +14,10 @@ use std::time::Instant;
 use hashbrown::HashSet;
 use serde::Serialize;
 
+use crate::catalogue::Catalogue;
 use crate::error::{Error, Result};
 use crate::event::EventType;
-use crate::model::{CHANNELS, Interaction, MemoryRecords, Model, Options, Ranked, Seen};
+use crate::model::{CHANNELS, Interaction, MemoryRecords, Model, Options, Ranked, Records, Seen};
 use metrics::Metrics;
 use read::{Actor, Row, Tables};
 
@@ -71,6 +72,7 @@ pub struct Evaluation {
     min_prefix: usize,
     slice: Slice,
     sources: bool,
+    catalogue: Option<PathBuf>,
 }
 
 /// The evaluator's line on stdout.
@@ -137,7 +139,15 @@ impl Evaluation {
             min_prefix: 1,
             slice: Slice::default(),
             sources: false,
+            catalogue: None,
         }
+    }
+
+    /// Gives the items the categories of a catalogue file.
+    #[must_use]
+    pub fn with_catalogue(mut self, path: impl Into<PathBuf>) -> Self {
+        self.catalogue = Some(path.into());
+        self
     }
 
     /// Replays a part of the file only (of preq-u and preq-s).
@@ -212,6 +222,13 @@ impl Evaluation {
         }
         rows.shrink_to_fit();
         let mut records = MemoryRecords::default();
+        if let Some(path) = &self.catalogue {
+            let mut catalogue = Catalogue::default();
+            catalogue.load(path)?;
+            for item in catalogue.iter() {
+                records.put_catalogue_item(item.item_id.as_str(), Some(item.clone()))?;
+            }
+        }
         let mut model = Model::open(&mut records, Options::default().with_seen(seen))?;
         if let Some(only) = only {
             model = model.with_only(only);

@@ -34,10 +34,12 @@ pub enum Channel {
     New,
     /// The user's own items.
     Again,
+    /// What is popular in the categories of the user's items.
+    Category,
 }
 
 /// All channels, in the order of their features.
-pub const CHANNELS: [Channel; 13] = [
+pub const CHANNELS: [Channel; 14] = [
     Channel::CfNear,
     Channel::CfFar,
     Channel::SessionKnn,
@@ -51,6 +53,7 @@ pub const CHANNELS: [Channel; 13] = [
     Channel::Recent,
     Channel::New,
     Channel::Again,
+    Channel::Category,
 ];
 
 impl Channel {
@@ -79,6 +82,7 @@ impl Channel {
             }
             Self::Recent | Self::New => Source::Recent,
             Self::Again => Source::Again,
+            Self::Category => Source::Category,
         }
     }
 
@@ -98,6 +102,7 @@ impl Channel {
             Self::Recent => "recent",
             Self::New => "new",
             Self::Again => "again",
+            Self::Category => "category",
         }
     }
 }

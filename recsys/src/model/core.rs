@@ -1,7 +1,8 @@
 use crate::error::Result;
 use crate::model::board::grow;
+use crate::model::category;
 use crate::model::channel::Channel;
-use crate::model::directory::{self, item_handle, user_handle};
+use crate::model::directory::{self, find_item, item_handle, user_handle};
 use crate::model::features::context;
 use crate::model::gather::Gather;
 use crate::model::handle::Handle;
@@ -138,7 +139,7 @@ impl Model {
             self.count_pairs(r, item, weight, &o)?;
         }
         let gather = &mut self.gather;
-        let (before, after) = r.update_item(item.slot(), |record| {
+        let (before, after, kind) = r.update_item(item.slot(), |record| {
             let before = (
                 record.popularity,
                 record.events,
@@ -167,8 +168,13 @@ impl Model {
                     record.last_ms,
                     record.first_ms,
                 ),
+                record.category,
             )
         })?;
+        if let Some(kind) = kind {
+            let keys = [before.0[category::HALF_LIFE], after.0[category::HALF_LIFE]];
+            category::touched(r, kind, item, keys)?;
+        }
         r.update_user(user.slot(), |record| {
             record.last_ms = record.last_ms.max(event.at_ms);
             let touch = Touch {
@@ -201,6 +207,24 @@ impl Model {
             }
         })?;
         self.events += 1;
+        Ok(())
+    }
+
+    /// The catalogue says of which category an item is; `None` is of none. Nothing happens while nobody
+    /// has touched it: its first event asks the catalogue.
+    ///
+    /// # Errors
+    /// Those of the records.
+    pub fn categorise<R: Records>(
+        &mut self,
+        r: &mut R,
+        item: &str,
+        category: Option<&str>,
+    ) -> Result<()> {
+        if let Some(item) = find_item(r, item)? {
+            category::assign(r, item, category)?;
+            self.forget(Some(item.slot()));
+        }
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 //! there is no room for a new one. Bounded work for each event, and a pure function of the log.
 
 use crate::error::Result;
+use crate::model::category;
 use crate::model::handle::Handle;
 use crate::model::options::Options;
 use crate::model::records::{Directory, Records};
@@ -86,12 +87,16 @@ pub(crate) fn item_handle<R: Records>(
     })?;
     r.update_global(|g| g.items.take(next_free))?;
     r.bind_item(id, Some(slot))?;
-    Ok(Handle::new(slot, generation))
+    let handle = Handle::new(slot, generation);
+    if let Some(name) = r.catalogue_item(id)?.map(|item| item.category.clone()) {
+        category::assign(r, handle, Some(&name))?;
+    }
+    Ok(handle)
 }
 
 impl Directory {
     /// Takes the first free slot, or a new one.
-    fn take(&mut self, next_free: u32) {
+    pub(super) fn take(&mut self, next_free: u32) {
         if self.free == 0 {
             self.slots += 1;
         } else {
@@ -100,7 +105,7 @@ impl Directory {
         self.live += 1;
     }
 
-    fn give_back(&mut self, slot: u32) -> u32 {
+    pub(super) fn give_back(&mut self, slot: u32) -> u32 {
         self.live = self.live.saturating_sub(1);
         std::mem::replace(&mut self.free, slot + 1)
     }
@@ -149,6 +154,7 @@ fn evict_item<R: Records>(r: &mut R, slot: u32) -> Result<()> {
     };
     r.bind_item(&id, None)?;
     let handle = Handle::new(slot, generation);
+    category::leave(r, handle)?;
     let next_free = r.update_global(|g| {
         for board in &mut g.boards {
             board.remove(handle);

@@ -16,9 +16,10 @@ const F_POPULARITY: usize = CHANNELS.len() * PER_CHANNEL;
 const F_AGE: usize = F_POPULARITY + HALF_LIVES_MS.len() + 1;
 const F_OWN: usize = F_AGE + 5;
 const F_WANTED: usize = F_OWN + 5;
+const F_CATEGORY: usize = F_WANTED + 1;
 /// A multiple of the vector registers' width.
-pub(crate) const FEATURES: usize = 56;
-const _: () = assert!(F_WANTED < FEATURES && FEATURES.is_multiple_of(8));
+pub(crate) const FEATURES: usize = 64;
+const _: () = assert!(F_CATEGORY < FEATURES && FEATURES.is_multiple_of(8));
 
 /// Contexts: how many items the history has.
 pub(crate) const CONTEXTS: usize = 6;
@@ -60,6 +61,7 @@ impl Channel {
             f if f < F_AGE + 3 => Self::Recent,
             f if f < F_OWN => Self::New,
             f if f < F_WANTED => Self::Again,
+            F_CATEGORY => Self::Category,
             _ => Self::PopularEver,
         }
     }
@@ -99,6 +101,8 @@ pub(crate) struct Traits {
     ln_events: f32,
     users: f32,
     wanted: f32,
+    /// Bits of the handle of its category, 0 for none.
+    category: u32,
     /// Bits of the item's handle, 0: nothing is known, [`Traits::FREE`]: there is no item.
     holder: u32,
 }
@@ -113,6 +117,7 @@ impl Traits {
         ln_events: 0.0,
         users: 0.0,
         wanted: 0.0,
+        category: 0,
         holder: 0,
     };
 
@@ -132,12 +137,19 @@ impl Traits {
             ln_events: ln(item.events as f32 + 1.0),
             users: item.users as f32,
             wanted: item.wanted as f32,
+            category: item.category.map_or(0, Handle::bits),
         }
     }
 
     #[inline]
     pub(crate) fn is_known(&self) -> bool {
         self.holder != Self::UNKNOWN.holder
+    }
+
+    /// Of which category the item is.
+    #[inline]
+    pub(crate) fn category(&self) -> Option<Handle> {
+        (self.category != 0).then(|| Handle::from_bits(self.category))
     }
 
     #[inline]
@@ -210,6 +222,11 @@ pub(crate) fn describe_item(row: &mut [f32; FEATURES], item: &Traits, by: &Scale
     // The share of its users for whom it was wanted, drawn towards the share of all.
     let wanted = (item.wanted + 5.0 * by.wanted_share) / (item.users + 5.0);
     row[F_WANTED] = ln(wanted / by.wanted_share);
+}
+
+/// The item's category has this share of the user's interest.
+pub(crate) fn describe_interest(row: &mut [f32; FEATURES], share: f32) {
+    row[F_CATEGORY] = share;
 }
 
 /// The item is the user's own, `rank`th from the latest.

@@ -2,14 +2,15 @@ use crate::error::Result;
 use crate::model::board::Board;
 use crate::model::channel::{CHANNELS, Channel};
 use crate::model::features::{
-    FEATURES, Scales, Traits, describe_item, describe_own, describe_rank,
+    FEATURES, Scales, Traits, describe_interest, describe_item, describe_own, describe_rank,
 };
 use crate::model::handle::Handle;
 use crate::model::history::Touch;
 use crate::model::math::exp;
 use crate::model::options::{
-    CANDIDATES, KNN_AGE_MS, KNN_DISTANCE, KNN_ITEMS, KNN_NEIGHBOURS, KNN_PROBES, KNN_SESSION_DECAY,
-    KNN_USER_DECAY, QUERY_FAR, QUERY_ITEMS, QUERY_NEAR,
+    CANDIDATES, INTEREST_DECAY, INTEREST_ITEMS, INTERESTS, KNN_AGE_MS, KNN_DISTANCE, KNN_ITEMS,
+    KNN_NEIGHBOURS, KNN_PROBES, KNN_SESSION_DECAY, KNN_USER_DECAY, QUERY_FAR, QUERY_ITEMS,
+    QUERY_NEAR,
 };
 use crate::model::records::{BOARD_ALL_TIME, BOARDS, Global, ItemRecord, Records};
 use crate::model::scratch::{Left, Marks, Neighbour, Neighbours, Top};
@@ -47,6 +48,8 @@ pub(crate) struct Gather {
     /// How much a neighbour's item counts, by its distance to the match.
     nearness: Vec<f32>,
     scales: Scales,
+    /// The categories of the history and their shares of the interest, strongest first.
+    interests: Vec<(Handle, f32)>,
     index: Marks,
     /// A query began and did not end: its sums are still there.
     broken_off: bool,
@@ -107,10 +110,16 @@ impl Gather {
         }
         self.item_cf(records)?;
         self.knn(records, user)?;
+        let mut categories = false;
         if let Some(global) = records.global()? {
+            categories = global.categories.live > 0;
             self.take_boards(global);
         }
         self.own_items();
+        self.interests.clear();
+        if categories {
+            self.by_category(records)?;
+        }
         self.broken_off = false;
         Ok(())
     }
@@ -359,6 +368,57 @@ impl Gather {
         self.list = list;
     }
 
+    /// What is popular in the categories of the user's items: the profile's interests, as far as the
+    /// history goes back, the latest counting most.
+    fn by_category<R: Records>(&mut self, records: &mut R) -> Result<()> {
+        let mut total = 0.0;
+        for rank in 0..self.history.len().min(INTEREST_ITEMS) {
+            let touch = self.history[rank];
+            let Some(category) = self.traits_of(records, touch.item.slot())?.category() else {
+                continue;
+            };
+            let interest = exp(-(rank as f32) / INTEREST_DECAY) * touch.weight;
+            total += interest;
+            match self.interests.iter_mut().find(|(c, _)| *c == category) {
+                Some((_, sum)) => *sum += interest,
+                None => self.interests.push((category, interest)),
+            }
+        }
+        for (_, interest) in &mut self.interests {
+            *interest /= total;
+        }
+        self.interests
+            .sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        let mut list = std::mem::take(&mut self.list);
+        list.clear();
+        for (category, share) in self.interests.iter().take(INTERESTS) {
+            let Some(record) = records.category(category.slot())? else {
+                continue;
+            };
+            if record.is(*category) {
+                let items = record.board.entries().iter().map(|(_, item)| *item);
+                let items = items.filter(|item| !self.is_excluded(*item)).zip(0_u8..);
+                let scored =
+                    items.map(|(item, n)| (share / (1.0 + f32::from(n) / 10.0), item.bits()));
+                list.extend(scored);
+            }
+        }
+        list.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+        list.truncate(CANDIDATES);
+        self.take_list(Channel::Category, &list);
+        self.list = list;
+        Ok(())
+    }
+
+    fn traits_of<R: Records>(&mut self, records: &mut R, slot: u32) -> Result<Traits> {
+        let known = self.traits.get(slot as usize);
+        if known.is_none_or(|traits| !traits.is_known()) {
+            self.ask(records, slot)?;
+        }
+        let traits = self.traits.get(slot as usize);
+        Ok(traits.copied().unwrap_or(Traits::UNKNOWN))
+    }
+
     /// Features that do not come from a channel; drops candidates that are no more.
     pub(crate) fn describe<R: Records>(&mut self, records: &mut R) -> Result<()> {
         let mut n = 0;
@@ -380,6 +440,11 @@ impl Gather {
             };
             let row = &mut self.features[n];
             describe_item(row, traits, &self.scales);
+            if let Some(category) = traits.category()
+                && let Some((_, share)) = self.interests.iter().find(|(c, _)| *c == category)
+            {
+                describe_interest(row, *share);
+            }
             if let Some(rank) = self.own.get(slot) {
                 describe_own(row, rank as usize, self.history.get(rank as usize));
             }

@@ -4,6 +4,7 @@ use hashbrown::HashMap;
 
 use crate::catalogue::{Catalogue, CatalogueItem};
 use crate::error::Result;
+use crate::model::category::CategoryRecord;
 use crate::model::records::{Global, ItemRecord, Records, UserRecord};
 use crate::model::row::Row;
 use crate::serve::Settings;
@@ -15,6 +16,8 @@ type Ids = HashMap<Box<str>, u32, foldhash::fast::RandomState>;
 pub struct MemoryRecords {
     user_ids: Ids,
     item_ids: Ids,
+    category_ids: Ids,
+    categories: Vec<CategoryRecord>,
     users: Vec<UserRecord>,
     items: Vec<ItemRecord>,
     rows: Vec<Row>,
@@ -104,6 +107,23 @@ impl Records for MemoryRecords {
     }
     fn update_row<T>(&mut self, slot: u32, f: impl FnOnce(&mut Row) -> T) -> Result<T> {
         Ok(f(slot_mut(&mut self.rows, slot)))
+    }
+    fn category_slot(&mut self, name: &str) -> Result<Option<u32>> {
+        Ok(self.category_ids.get(name).copied())
+    }
+    fn bind_category(&mut self, name: &str, slot: Option<u32>) -> Result<()> {
+        bind(&mut self.category_ids, name, slot);
+        Ok(())
+    }
+    fn category(&mut self, slot: u32) -> Result<Option<&CategoryRecord>> {
+        Ok(self.categories.get(slot as usize))
+    }
+    fn update_category<T>(
+        &mut self,
+        slot: u32,
+        f: impl FnOnce(&mut CategoryRecord) -> T,
+    ) -> Result<T> {
+        Ok(f(slot_mut(&mut self.categories, slot)))
     }
     fn global(&mut self) -> Result<Option<&Global>> {
         Ok(Some(&self.global))

@@ -1,6 +1,7 @@
 //! The recommender's core: pure functions over records.
 
 mod board;
+mod category;
 mod channel;
 mod core;
 mod directory;
@@ -25,6 +26,7 @@ mod why;
 
 pub use self::core::{Interaction, Model};
 pub use board::Board;
+pub use category::CategoryRecord;
 pub use channel::{CHANNELS, Channel};
 pub use fusion::Fusion;
 pub use handle::{Handle, MAX_SLOTS};

@@ -144,6 +144,12 @@ pub(crate) const KNN_AGE_MS: f32 = 8.64e8;
 /// A neighbour's item counts 1 / (1 + x * distance^2) by its distance to the match.
 pub(crate) const KNN_DISTANCE: f32 = 0.1;
 
+/// Interests in categories: from how many of the latest items, with which rank decay, how many of the
+/// strongest name candidates.
+pub(crate) const INTEREST_ITEMS: usize = 50;
+pub(crate) const INTEREST_DECAY: f32 = 10.0;
+pub(crate) const INTERESTS: usize = 4;
+
 /// Candidates taken from each channel.
 pub(crate) const CANDIDATES: usize = 50;
 /// Items on a board.

@@ -3,6 +3,7 @@ use serde::{Deserialize, Serialize};
 use crate::catalogue::CatalogueItem;
 use crate::error::Result;
 use crate::model::board::Board;
+use crate::model::category::CategoryRecord;
 use crate::model::fusion::Fusion;
 use crate::model::handle::Handle;
 use crate::model::history::History;
@@ -61,6 +62,8 @@ pub struct ItemRecord {
     #[serde(with = "packed")]
     pub(crate) touched_by: Vec<Handle>,
     pub(crate) next: u32,
+    /// What the catalogue says it is.
+    pub(crate) category: Option<Handle>,
 }
 
 impl Default for ItemRecord {
@@ -80,6 +83,7 @@ impl Default for ItemRecord {
             events: 0.0,
             touched_by: Vec::new(),
             next: 0,
+            category: None,
         }
     }
 }
@@ -126,6 +130,7 @@ pub struct Directory {
 pub struct Global {
     pub(crate) users: Directory,
     pub(crate) items: Directory,
+    pub(crate) categories: Directory,
     /// Interactions learnt.
     pub(crate) events: u64,
     /// Those that could have been recommended and were wanted.
@@ -169,6 +174,18 @@ pub trait Records {
     fn prefetch_rows(&mut self, slots: &[u32]) -> Result<()>;
     /// Changes an item's neighbours.
     fn update_row<T>(&mut self, slot: u32, f: impl FnOnce(&mut Row) -> T) -> Result<T>;
+    /// The slot bound to a category's name.
+    fn category_slot(&mut self, name: &str) -> Result<Option<u32>>;
+    /// Binds or unbinds a category's name.
+    fn bind_category(&mut self, name: &str, slot: Option<u32>) -> Result<()>;
+    /// A category's record.
+    fn category(&mut self, slot: u32) -> Result<Option<&CategoryRecord>>;
+    /// Changes a category's record.
+    fn update_category<T>(
+        &mut self,
+        slot: u32,
+        f: impl FnOnce(&mut CategoryRecord) -> T,
+    ) -> Result<T>;
     /// What there is once.
     fn global(&mut self) -> Result<Option<&Global>>;
     /// Changes it.

@@ -54,9 +54,14 @@ impl Engine {
             Command::Event(event) => self.observe(r, event),
             Command::Upsert(item) => {
                 item.validate()?;
-                r.put_catalogue_item(item.item_id.as_str(), Some(item.clone()))
+                let id = item.item_id.as_str();
+                r.put_catalogue_item(id, Some(item.clone()))?;
+                self.model.categorise(r, id, Some(&item.category))
             }
-            Command::Remove(item) => r.put_catalogue_item(item.as_str(), None),
+            Command::Remove(item) => {
+                r.put_catalogue_item(item.as_str(), None)?;
+                self.model.categorise(r, item.as_str(), None)
+            }
             Command::Rules(rules) => {
                 rules.validate()?;
                 r.update_settings(|s| s.rules = rules.clone())

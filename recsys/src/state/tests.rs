@@ -6,7 +6,7 @@ use state_backend::{
 
 use super::*;
 use crate::event::{EventType, UserEvent};
-use crate::ids::UserId;
+use crate::ids::{ItemId, UserId};
 use crate::model::{MemoryRecords, Options};
 use crate::recommendation::Recommendation;
 use crate::serve::{Command, Engine, Recommender, Request};
@@ -26,6 +26,12 @@ fn commands(count: usize) -> Vec<Command> {
             let (user, kind) = (next(30), EventType::ALL[next(4) as usize]);
             let item = (user % 5) * 10 + next(15);
             let at = n as i64 * 60_000;
+            if n % 7 == 3 {
+                // Categories come, change and go with their items.
+                let item = ItemId::new(format!("i{item}")).unwrap();
+                let category = format!("c{}", next(6));
+                return Command::Upsert(CatalogueItem::new(item, category, ""));
+            }
             let event = UserEvent::new(&format!("u{user}"), &format!("i{item}"), kind, at);
             Command::Event(event.unwrap())
         })
