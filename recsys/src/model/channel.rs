@@ -36,10 +36,12 @@ pub enum Channel {
     Again,
     /// What is popular in the categories of the user's items.
     Category,
+    /// What had more events in the last hour than the day before lets one expect.
+    Trending,
 }
 
 /// All channels, in the order of their features.
-pub const CHANNELS: [Channel; 14] = [
+pub const CHANNELS: [Channel; 15] = [
     Channel::CfNear,
     Channel::CfFar,
     Channel::SessionKnn,
@@ -54,6 +56,7 @@ pub const CHANNELS: [Channel; 14] = [
     Channel::New,
     Channel::Again,
     Channel::Category,
+    Channel::Trending,
 ];
 
 impl Channel {
@@ -76,7 +79,7 @@ impl Channel {
             Self::CfNear | Self::CfFar => Source::ItemCf,
             Self::SessionKnn => Source::SessionKnn,
             Self::UserKnn => Source::UserKnn,
-            Self::PopularHour | Self::PopularSixHours => Source::Trending,
+            Self::PopularHour | Self::PopularSixHours | Self::Trending => Source::Trending,
             Self::PopularDay | Self::PopularWeek | Self::PopularMonth | Self::PopularEver => {
                 Source::Popular
             }
@@ -103,6 +106,7 @@ impl Channel {
             Self::New => "new",
             Self::Again => "again",
             Self::Category => "category",
+            Self::Trending => "trending",
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::model::options::{
 use crate::model::query::Ask;
 use crate::model::ranking::Ranking;
 use crate::model::records::{BOARD_ALL_TIME, BOARD_NEW, BOARD_RECENT, HALF_LIVES_MS, Records};
+use crate::model::trending;
 
 /// One event as the model sees it.
 #[derive(Clone, Copy, Debug)]
@@ -189,7 +190,7 @@ impl Model {
                 record.seen.insert(at, item);
             }
         })?;
-        r.update_global(|g| {
+        let due = r.update_global(|g| {
             g.now_ms = if g.events == 0 {
                 event.at_ms
             } else {
@@ -205,7 +206,11 @@ impl Model {
             if before.1 == 0.0 {
                 g.boards[BOARD_NEW].update(item, f64::NEG_INFINITY, after.3 as f64, BOARD);
             }
+            g.trending.count(item, weight, event.at_ms)
         })?;
+        if due {
+            trending::refresh(r)?;
+        }
         self.events += 1;
         Ok(())
     }

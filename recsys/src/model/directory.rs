@@ -159,6 +159,7 @@ fn evict_item<R: Records>(r: &mut R, slot: u32) -> Result<()> {
         for board in &mut g.boards {
             board.remove(handle);
         }
+        g.trending.remove(handle);
         g.items.give_back(slot)
     })?;
     r.update_row(slot, |row| *row = super::Row::default())?;

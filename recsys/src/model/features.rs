@@ -44,7 +44,7 @@ pub(crate) fn prior(feature: usize) -> f32 {
     match CHANNELS[feature / PER_CHANNEL] {
         Channel::CfNear | Channel::CfFar => 2.0,
         Channel::SessionKnn | Channel::UserKnn => 1.5,
-        Channel::Recent | Channel::New => 0.0,
+        Channel::Recent | Channel::New | Channel::Trending => 0.0,
         _ => 0.5,
     }
 }

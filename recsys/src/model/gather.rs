@@ -184,6 +184,13 @@ impl Gather {
                 self.take_board(channel, board);
             }
         }
+        let mut list = std::mem::take(&mut self.list);
+        list.clear();
+        let rising = global.trending.rising().iter();
+        let rising = rising.filter(|(_, item)| !self.is_excluded(*item));
+        list.extend(rising.map(|(above, item)| (*above, item.bits())));
+        self.take_list(Channel::Trending, &list);
+        self.list = list;
     }
 
     fn take_list(&mut self, channel: Channel, list: &[(f32, u32)]) {

@@ -21,6 +21,7 @@ mod records;
 mod row;
 mod scratch;
 mod sums;
+mod trending;
 mod tutorial;
 mod why;
 
@@ -38,4 +39,5 @@ pub use query::{Ask, Ranked};
 pub use ranking::Ranking;
 pub use records::{Directory, Global, ItemRecord, Records, UserRecord};
 pub use row::Row;
+pub use trending::Trending;
 pub use why::Why;

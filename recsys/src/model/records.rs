@@ -9,6 +9,7 @@ use crate::model::handle::Handle;
 use crate::model::history::History;
 use crate::model::packed;
 use crate::model::row::Row;
+use crate::model::trending::Trending;
 use crate::serve::Settings;
 
 /// Half-lives of the decayed popularity counters: 1 h, 6 h, 1 d, 7 d, 30 d.
@@ -138,6 +139,7 @@ pub struct Global {
     /// The largest event time so far.
     pub(crate) now_ms: i64,
     pub(crate) boards: [Board; BOARDS],
+    pub(crate) trending: Trending,
     pub(crate) fusion: Fusion,
 }
 
