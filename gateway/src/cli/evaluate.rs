@@ -34,6 +34,12 @@ pub(crate) struct Args {
     /// auto, tutorial, or one source alone.
     #[arg(long, default_value = "auto")]
     model: String,
+    /// Items with their categories, .csv or .jsonl.
+    #[arg(long, value_name = "FILE")]
+    catalogue: Option<PathBuf>,
+    /// Score each source alone as well.
+    #[arg(long)]
+    sources: bool,
     /// How to print.
     #[arg(long, value_enum, default_value = "table")]
     format: Format,
@@ -73,11 +79,18 @@ pub(super) fn run(args: Args) -> CliResult {
     if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} events, {eta} left") {
         bar.set_style(style);
     }
-    let report = Evaluation::new(protocol)
+    let mut evaluation = Evaluation::new(protocol)
         .with_model(args.model)
         .with_warm(args.warm)
         .with_positive(args.positive)
-        .with_min_prefix(args.min_prefix)
+        .with_min_prefix(args.min_prefix);
+    if args.sources {
+        evaluation = evaluation.with_sources();
+    }
+    if let Some(catalogue) = args.catalogue {
+        evaluation = evaluation.with_catalogue(catalogue);
+    }
+    let report = evaluation
         .run(&mut |done, total| {
             bar.set_length(total);
             bar.set_position(done);
@@ -128,6 +141,10 @@ fn table(r: &Report) -> Table {
         ),
     ] {
         table.add_row([name.to_owned(), value]);
+    }
+    for source in &r.sources {
+        let name = format!("{}: HR@10, MRR@20", source.model);
+        table.add_row([name, format!("{:.4}, {:.4}", source.hr10, source.mrr20)]);
     }
     table
 }
