@@ -15,7 +15,8 @@ use time_engine::{TimeDomain, Timestamp};
 ///
 /// It is the operator of two connected streams. A pair has the later of the two timestamps. Elements wait in
 /// state, by key and time, until event time says that nothing can join them any more; one behind the watermark
-/// joins nothing, and goes to the side output [`late_left`] or [`late_right`].
+/// joins nothing, and goes to the side output [`late_left`] or [`late_right`]. One exactly at the watermark is not
+/// late, but what waited for that instant alone is gone: as in Flink.
 ///
 /// ```
 /// # use operators::{IntervalJoin, JobConfig, StreamEnvironment, VecSource};
