@@ -129,11 +129,11 @@ pub(crate) enum Phase {
     #[default]
     Start,
     /// Through the list of changes.
-    Dirty { next: usize, layout: u32 },
-    /// Through all buckets.
-    Scan { next: usize, layout: u32 },
+    Dirty { next: usize },
+    /// Through all rows.
+    Scan { next: usize },
     /// Through what was evicted after it changed.
-    Ghosts { next: usize, layout: u32 },
+    Ghosts { next: usize },
     /// Through the backend's rows of the group, after this key.
     Beneath { after: Option<Vec<u8>> },
 }

@@ -51,25 +51,25 @@ impl<T: Send + 'static> ListState<T> {
     /// As [`ValueState::get`](crate::ValueState::get).
     pub fn get<'s>(&self, scope: &'s mut KeyScope<'_>) -> Result<ListView<'s, T>> {
         let (table, engine, addr) = scope.open::<ListItems<T>>(self.slot)?;
-        let Some(bucket) = table.find(engine, addr)? else {
+        let Some(place) = table.find(engine, addr)? else {
             return Ok(ListView::empty());
         };
         let Some(ttl) = table.ttl else {
-            let list = table.payload(addr.group, bucket);
+            let list = table.payload(addr.group, place);
             return Ok(ListView::all(&list.items));
         };
         let now = engine.now;
-        if table.is_expired(engine, addr.group, bucket) {
-            let gone = table.expire(engine, addr.group, bucket)?;
+        if table.is_expired(engine, addr.group, place) {
+            let gone = table.expire(engine, addr.group, place)?;
             return Ok(match gone {
                 Some(list) if ttl.returns_expired() => ListView::all(&list.items),
                 _ => ListView::empty(),
             });
         }
         if ttl.renews_on_read() {
-            return self.renew(table, engine, addr, bucket, &ttl);
+            return self.renew(table, engine, addr, place, &ttl);
         }
-        let list = table.payload(addr.group, bucket);
+        let list = table.payload(addr.group, place);
         Ok(ListView {
             written: &list.written,
             hide: (!ttl.returns_expired()).then_some((ttl, now)),
@@ -84,24 +84,24 @@ impl<T: Send + 'static> ListState<T> {
         table: &'s mut Table<ListItems<T>>,
         engine: &mut Engine,
         addr: Addr<'_>,
-        bucket: usize,
+        place: usize,
         ttl: &Ttl,
     ) -> Result<ListView<'s, T>> {
         let now = engine.now;
-        let list = table.payload(addr.group, bucket);
+        let list = table.payload(addr.group, place);
         if list.written.iter().any(|&at| at != now) {
             let heap_bytes = self.heap_bytes;
-            let gone = table.update_at(engine, addr, bucket, |list| {
+            let gone = table.update_at(engine, addr, place, |list| {
                 let gone = list.split_expired(ttl, now, heap_bytes);
                 list.written.fill(now);
                 gone
             })?;
             if !gone.items.is_empty() {
-                table.remeasure(engine, addr, bucket)?;
+                table.remeasure(engine, addr, place)?;
                 if ttl.returns_expired() {
                     table.expired = Some(gone);
                     let table = &*table;
-                    let live = table.payload(addr.group, bucket);
+                    let live = table.payload(addr.group, place);
                     return Ok(match &table.expired {
                         Some(gone) => ListView {
                             gone: &gone.items,
@@ -113,7 +113,7 @@ impl<T: Send + 'static> ListState<T> {
                 }
             }
         }
-        Ok(ListView::all(&table.payload(addr.group, bucket).items))
+        Ok(ListView::all(&table.payload(addr.group, place).items))
     }
 
     /// Appends an element.
@@ -146,19 +146,19 @@ impl<T: Send + 'static> ListState<T> {
         let (table, engine, addr) = scope.open::<ListItems<T>>(self.slot)?;
         let (max_value, now) = (engine.max_value, engine.now);
         let written = table.ttl.is_some().then_some(now);
-        let (bucket, first) = match table.find(engine, addr)? {
-            Some(bucket) => (bucket, Some(first)),
+        let (place, first) = match table.find(engine, addr)? {
+            Some(place) => (place, Some(first)),
             None => {
                 let mut list = ListItems::new();
                 list.push(first, written, heap_bytes);
                 table.set(engine, addr, list)?;
                 match table.find(engine, addr)? {
-                    Some(bucket) => (bucket, None),
+                    Some(place) => (place, None),
                     None => return Ok(()),
                 }
             }
         };
-        let pushed = table.update_at(engine, addr, bucket, |list| {
+        let pushed = table.update_at(engine, addr, place, |list| {
             for item in first.into_iter().chain(items) {
                 let size = list.bytes() + size_of::<T>() + heap_bytes(&item);
                 if size as u64 > max_value {

@@ -154,12 +154,12 @@ impl<V: Send + 'static> ReducingState<V> {
     #[inline(always)]
     pub fn add(&self, scope: &mut KeyScope<'_>, value: V) -> Result<()> {
         let (table, engine, addr) = scope.open(self.slot)?;
-        let Some(bucket) = table.find(engine, addr)? else {
+        let Some(place) = table.find(engine, addr)? else {
             return table.set(engine, addr, value);
         };
         if let Some(ttl) = table.ttl.filter(|ttl| !ttl.returns_expired()) {
             let now = engine.now;
-            if table.is_expired(engine, addr.group, bucket) {
+            if table.is_expired(engine, addr.group, place) {
                 // At the very end of time even the new value is expired, and nothing is left.
                 return if ttl.is_expired(now, now) {
                     table.remove(engine, addr)
@@ -168,7 +168,7 @@ impl<V: Send + 'static> ReducingState<V> {
                 };
             }
         }
-        table.update_at(engine, addr, bucket, |old| (self.reduce)(old, value))
+        table.update_at(engine, addr, place, |old| (self.reduce)(old, value))
     }
 
     /// Removes the value.

@@ -1,8 +1,8 @@
 //! Capturing a snapshot in slices, while the table goes on changing.
 //!
 //! A row that is about to change is written out first (`Engine::preserve`), so the cursor below has
-//! only to visit every row that did not change. A rehash moves rows, so the cursor starts the group
-//! over; rows captured already are told by their stamp.
+//! only to visit every row that did not change. Those keep their places; one that is moved all the same is written
+//! out before, too.
 
 use super::{Table, entry::Ghost, rows::Unexpired};
 use crate::{
@@ -62,54 +62,34 @@ impl<P: Send + 'static> Table<P> {
             if work.is_spent() {
                 return Ok(false);
             }
-            let layout = self.groups[at].layout;
             match &mut cursor.phase {
                 Phase::Start => cursor.phase = self.first_phase(engine, index, at),
-                Phase::Dirty {
-                    next,
-                    layout: begun,
-                } => {
-                    if *begun != layout {
-                        cursor.phase = Phase::Scan { next: 0, layout };
-                        continue;
-                    }
+                Phase::Dirty { next } => {
                     match self.groups[at].dirty.get(*next) {
-                        Some((_, bucket)) => {
-                            self.capture_bucket(engine, index, at, bucket as usize, work)?;
+                        Some((_, place)) => {
+                            self.capture_place(engine, index, at, place as usize, work)?;
                             *next += 1;
                         }
                         // Losing the list empties it, and is no end.
                         None if !self.list_serves(engine, index, at) => {
-                            cursor.phase = Phase::Scan { next: 0, layout };
+                            cursor.phase = Phase::Scan { next: 0 };
                         }
-                        None => cursor.phase = Phase::Ghosts { next: 0, layout },
+                        None => cursor.phase = Phase::Ghosts { next: 0 },
                     }
                 }
-                Phase::Scan {
-                    next,
-                    layout: begun,
-                } => {
-                    if *begun != layout {
-                        (*next, *begun) = (0, layout);
-                    }
-                    if *next >= self.groups[at].rows.num_buckets() {
-                        cursor.phase = Phase::Ghosts { next: 0, layout };
+                Phase::Scan { next } => {
+                    if *next >= self.groups[at].rows.places() {
+                        cursor.phase = Phase::Ghosts { next: 0 };
                         continue;
                     }
-                    self.capture_bucket(engine, index, at, *next, work)?;
+                    self.capture_place(engine, index, at, *next, work)?;
                     *next += 1;
                 }
-                Phase::Ghosts {
-                    next,
-                    layout: begun,
-                } => {
+                Phase::Ghosts { next } => {
                     let snapshot = &engine.snapshots[index];
-                    if *begun != layout {
-                        (*next, *begun) = (0, layout);
-                    }
                     let ghosts = &self.groups[at].ghosts;
                     // Without deletions the walk through the backend meets all that counts.
-                    if !snapshot.deletions || ghosts.is_empty() || *next >= ghosts.num_buckets() {
+                    if !snapshot.deletions || ghosts.is_empty() || *next >= ghosts.places() {
                         if !snapshot.full || !self.groups[at].beneath {
                             return Ok(true);
                         }
@@ -139,46 +119,46 @@ impl<P: Send + 'static> Table<P> {
         let full_running = engine.full_running();
         let group = &mut self.groups[at];
         let mut spent = Vec::new();
-        let rows = &group.rows;
-        group.dirty.drain_upto(settled, |bucket| {
-            if rows
-                .get_bucket(bucket)
-                .is_some_and(|entry| entry.is_spent_tombstone(settled, pinned))
+        let (rows, tombstones) = (&group.rows, group.tombstones);
+        group.dirty.drain_upto(settled, |place| {
+            if tombstones > 0
+                && rows
+                    .get(place)
+                    .is_some_and(|entry| entry.is_spent_tombstone(settled, pinned))
             {
-                spent.push(bucket);
+                spent.push(place);
             }
         });
         if !full_running {
             let freed = group.retain_ghosts(|ghost| ghost.modified > settled);
             engine.add_used(-freed);
         }
-        for bucket in spent {
-            // One bucket may have been listed twice.
-            if self.groups[at].rows.get_bucket(bucket).is_some() {
-                self.bury(engine, at, bucket);
+        for place in spent {
+            // One place may have been listed twice.
+            if self.groups[at].rows.get(place).is_some() {
+                self.bury(engine, at, place);
             }
         }
-        let layout = self.groups[at].layout;
         if self.list_serves(engine, index, at) {
-            Phase::Dirty { next: 0, layout }
+            Phase::Dirty { next: 0 }
         } else {
-            Phase::Scan { next: 0, layout }
+            Phase::Scan { next: 0 }
         }
     }
 
-    fn capture_bucket(
+    fn capture_place(
         &mut self,
         engine: &mut Engine,
         index: usize,
         at: usize,
-        bucket: usize,
+        place: usize,
         work: &mut Work,
     ) -> Result<()> {
         work.looked();
         let (max_value, group) = (engine.max_value, engine.group_at(at));
         let settled = engine.settled();
         let (table, groups) = self.split();
-        let Some(entry) = groups[at].rows.get_bucket_mut(bucket) else {
+        let Some(entry) = groups[at].rows.get_mut(place) else {
             return Ok(());
         };
         let snapshot = &mut engine.snapshots[index];
@@ -187,7 +167,7 @@ impl<P: Send + 'static> Table<P> {
             entry.captured = snapshot.epoch;
             work.encoded(bytes);
         } else if entry.is_spent_tombstone(settled, engine.pinned) {
-            self.bury(engine, at, bucket);
+            self.bury(engine, at, place);
         }
         Ok(())
     }
@@ -198,12 +178,12 @@ impl<P: Send + 'static> Table<P> {
         engine: &mut Engine,
         index: usize,
         at: usize,
-        bucket: usize,
+        place: usize,
         work: &mut Work,
     ) -> Result<()> {
         work.looked();
         let group = engine.group_at(at);
-        let Some(ghost) = self.groups[at].ghosts.get_bucket_mut(bucket) else {
+        let Some(ghost) = self.groups[at].ghosts.get_mut(place) else {
             return Ok(());
         };
         let snapshot = &mut engine.snapshots[index];
@@ -312,8 +292,8 @@ impl<P> super::group::Group<P> {
     /// Notes that a full snapshot takes this row from the backend; returns whether it must not,
     /// because it has the row already or the row is newer than the snapshot.
     fn mark_captured(&mut self, hash: u64, key: &[u8], epoch: u32) -> bool {
-        if let Some(bucket) = self.bucket_of(hash, key) {
-            let entry = self.entry_mut(bucket);
+        if let Some(place) = self.place_of(hash, key) {
+            let entry = self.entry_mut(place);
             if entry.captured >= epoch || entry.modified > epoch {
                 return true;
             }

@@ -1,8 +1,9 @@
 //! What a table holds for one row.
 
+use super::slab::Keyed;
 use crate::row_key::RowKey;
 
-/// One row, decoded. In this order, so that an access that hits touches one place: key, marks, value.
+/// One row, decoded. In this order, so that an access that hits touches one piece of memory: key, marks, value.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Entry<P> {
@@ -49,4 +50,17 @@ pub(crate) struct Ghost {
     pub(crate) key: RowKey,
     pub(crate) modified: u32,
     pub(crate) captured: u32,
+}
+
+impl<P> Keyed for Entry<P> {
+    #[inline]
+    fn key(&self) -> &RowKey {
+        &self.key
+    }
+}
+
+impl Keyed for Ghost {
+    fn key(&self) -> &RowKey {
+        &self.key
+    }
 }

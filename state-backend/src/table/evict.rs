@@ -1,13 +1,13 @@
 //! Making room: rows that were not used lately go to the backend.
 //!
-//! Second chance: a clock hand goes through the buckets of a group, spares what was used since it
+//! Second chance: a clock hand goes through the places of a group, spares what was used since it
 //! last came by, and takes the rest. The rows of one pass are written in one sorted batch, which is
 //! what an ordered backend takes best.
 
 use super::{
     Table,
     entry::{Ghost, REFERENCED, UNSAVED},
-    group::ORDER_BYTES,
+    group::{Group, ORDER_BYTES},
 };
 use crate::{Change, Error, Result, engine::Engine};
 use std::ops::Range;
@@ -16,7 +16,7 @@ use std::ops::Range;
 const BATCH_ROWS: usize = 8192;
 
 struct Victim {
-    bucket: usize,
+    place: usize,
     key: Range<usize>,
     value: Option<Range<usize>>,
     unsaved: bool,
@@ -26,14 +26,7 @@ impl<P: Send + 'static> Table<P> {
     /// Evicts some of a group that cannot grow: few enough that most of its places stay in use.
     pub(super) fn evict_from_group(&mut self, engine: &mut Engine, at: usize) -> Result<()> {
         let want = (self.groups[at].rows.len() / 32).clamp(1, BATCH_ROWS);
-        self.evict(engine, at, want)?;
-        let rows = &self.groups[at].rows;
-        if rows.len() == rows.capacity() && !rows.is_empty() {
-            // Removals left no free slot: with half the rows gone the table is rehashed in place.
-            let want = rows.len() - rows.len() / 2;
-            self.evict(engine, at, want)?;
-        }
-        Ok(())
+        self.evict(engine, at, want)
     }
 
     /// One step of the store's clock hand: evicts from a group, and gives its memory back if it is
@@ -41,19 +34,31 @@ impl<P: Send + 'static> Table<P> {
     pub(super) fn evict_step(&mut self, engine: &mut Engine, at: usize) -> Result<()> {
         let want = self.groups[at].rows.len().min(BATCH_ROWS);
         self.evict(engine, at, want)?;
-        let epoch = engine.epoch;
-        let group = &mut self.groups[at];
-        if group.rows.len() * 2 <= group.rows.capacity() {
-            let before = group.rows.allocation_size() as i64;
-            group.rows.shrink_to_fit(|entry| entry.key.hash());
-            let after = group.rows.allocation_size() as i64;
-            if after != before {
-                group.layout = group.layout.wrapping_add(1);
-                group.dirty.rehashed(epoch);
-                engine.add_used(after - before);
-            }
+        let rows = &self.groups[at].rows;
+        if rows.len() * 2 <= rows.capacity() {
+            self.compact(engine, at)?;
         }
         Ok(())
+    }
+
+    /// Moves rows together, and gives back the memory that they leave.
+    fn compact(&mut self, engine: &mut Engine, at: usize) -> Result<()> {
+        let settled = engine.settled();
+        let (table, groups) = self.split();
+        let Group { rows, dirty, .. } = &mut groups[at];
+        let (before, places) = (rows.bytes(), rows.places());
+        let outcome = rows.compact(usize::MAX, |entry, to| {
+            // A snapshot's cursor may have passed the place that it goes to.
+            if engine.running > 0 {
+                engine.preserve(&table, at, entry)?;
+            }
+            if entry.modified > settled {
+                dirty.push(entry.modified, to, places);
+            }
+            Ok(())
+        });
+        engine.used = engine.used.saturating_sub(before - rows.bytes());
+        outcome
     }
 
     /// Evicts up to `want` rows of a group.
@@ -75,7 +80,7 @@ impl<P: Send + 'static> Table<P> {
         }
         engine.evicted += victims.len() as u64;
         for victim in &victims {
-            self.drop_row(engine, at, victim.bucket);
+            self.drop_row(engine, at, victim.place);
         }
         Ok(())
     }
@@ -92,15 +97,15 @@ impl<P: Send + 'static> Table<P> {
         let prefix = engine.group_at(at).to_be_bytes();
         let (table, groups) = self.split();
         let group = &mut groups[at];
-        let buckets = group.rows.num_buckets();
+        let places = group.rows.places();
         let mut victims = Vec::new();
-        for _ in 0..2 * buckets {
+        for _ in 0..2 * places {
             if victims.len() >= want {
                 break;
             }
-            let bucket = group.hand % buckets;
-            group.hand = (bucket + 1) % buckets;
-            let Some(entry) = group.rows.get_bucket_mut(bucket) else {
+            let place = group.hand % places;
+            group.hand = (place + 1) % places;
+            let Some(entry) = group.rows.get_mut(place) else {
                 continue;
             };
             if entry.has(REFERENCED) {
@@ -126,7 +131,7 @@ impl<P: Send + 'static> Table<P> {
             // Second time round the hand meets what it has chosen already.
             entry.flags |= REFERENCED;
             victims.push(Victim {
-                bucket,
+                place,
                 key,
                 value,
                 unsaved,
@@ -140,9 +145,9 @@ impl<P: Send + 'static> Table<P> {
         let prefix = engine.group_at(at).to_be_bytes();
         let (table, groups) = self.split();
         let group = &mut groups[at];
-        let mut unsaved: Vec<usize> = (0..group.rows.num_buckets())
-            .filter(|bucket| {
-                let entry = group.rows.get_bucket(*bucket);
+        let mut unsaved: Vec<usize> = (0..group.rows.places())
+            .filter(|place| {
+                let entry = group.rows.get(*place);
                 entry.is_some_and(|entry| entry.has(UNSAVED))
             })
             .collect();
@@ -153,8 +158,8 @@ impl<P: Send + 'static> Table<P> {
         for batch in unsaved.chunks(BATCH_ROWS) {
             let mut arena = Vec::new();
             let mut rows = Vec::with_capacity(batch.len());
-            for bucket in batch {
-                let entry = group.entry(*bucket);
+            for place in batch {
+                let entry = group.entry(*place);
                 let start = arena.len();
                 arena.extend_from_slice(&prefix);
                 arena.extend_from_slice(entry.key.bytes());
@@ -179,18 +184,18 @@ impl<P: Send + 'static> Table<P> {
                 })
                 .collect();
             engine.backend.apply(&changes)?;
-            for bucket in batch {
-                group.entry_mut(*bucket).flags &= !UNSAVED;
+            for place in batch {
+                group.entry_mut(*place).flags &= !UNSAVED;
             }
         }
         Ok(())
     }
 
     /// Takes a row out of the table that the backend has as it is.
-    fn drop_row(&mut self, engine: &mut Engine, at: usize, bucket: usize) {
+    fn drop_row(&mut self, engine: &mut Engine, at: usize, place: usize) {
         let settled = engine.settled();
         let group = &mut self.groups[at];
-        let entry = group.take(bucket);
+        let entry = group.take(place);
         engine.used = engine.used.saturating_sub(u64::from(entry.heap));
         if entry.value.is_none() {
             group.tombstones -= 1;

@@ -1,22 +1,20 @@
-//! The rows of one key group: a hash table, and what changed in it.
+//! The rows of one key group, and what changed in it.
 
 use super::{
     Addr,
     entry::{Entry, Ghost},
+    slab::Slab,
 };
 use crate::{KeyWords, row_key::RowKey};
-use hashbrown::HashTable;
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, convert::Infallible};
 
 #[derive(Debug)]
 pub(crate) struct Group<P> {
-    pub(crate) rows: HashTable<Entry<P>>,
-    pub(crate) ghosts: HashTable<Ghost>,
+    pub(crate) rows: Slab<Entry<P>>,
+    pub(crate) ghosts: Slab<Ghost>,
     pub(crate) dirty: DirtyList,
     pub(crate) tombstones: usize,
-    /// Grows with every rehash of `rows` or `ghosts`: bucket numbers from before mean nothing.
-    pub(crate) layout: u32,
-    /// Bucket that the clock hand points at.
+    /// Place that the clock hand points at.
     pub(crate) hand: usize,
     /// The backend may hold rows that are not here.
     pub(crate) beneath: bool,
@@ -31,11 +29,10 @@ pub(crate) const ORDER_BYTES: u64 = 36;
 impl<P> Group<P> {
     pub(crate) fn new() -> Self {
         Self {
-            rows: HashTable::new(),
-            ghosts: HashTable::new(),
+            rows: Slab::new(),
+            ghosts: Slab::new(),
             dirty: DirtyList::default(),
             tombstones: 0,
-            layout: 0,
             hand: 0,
             beneath: false,
             order: None,
@@ -43,20 +40,15 @@ impl<P> Group<P> {
     }
 
     #[inline(always)]
-    pub(crate) fn bucket_at(&self, addr: Addr<'_>) -> Option<usize> {
-        self.rows
-            .find_bucket_index(addr.hash, |entry| addr.is(&entry.key))
+    pub(crate) fn place_at(&self, addr: Addr<'_>) -> Option<usize> {
+        self.rows.find(addr.hash, |entry| addr.is(&entry.key))
     }
 
-    /// As [`bucket_at`](Self::bucket_at), of a key in bytes.
-    pub(crate) fn bucket_of(&self, hash: u64, key: &[u8]) -> Option<usize> {
+    /// As [`place_at`](Self::place_at), of a key in bytes.
+    pub(crate) fn place_of(&self, hash: u64, key: &[u8]) -> Option<usize> {
         match KeyWords::of(key) {
-            Some(words) => self
-                .rows
-                .find_bucket_index(hash, |entry| entry.key.is(words)),
-            None => self
-                .rows
-                .find_bucket_index(hash, |entry| entry.key.bytes() == key),
+            Some(words) => self.rows.find(hash, |entry| entry.key.is(words)),
+            None => self.rows.find(hash, |entry| entry.key.bytes() == key),
         }
     }
 
@@ -83,24 +75,21 @@ impl<P> Group<P> {
         std::hint::black_box(found.is_some());
     }
 
-    /// The entry in a bucket known to be full.
+    /// The entry in a place known to be taken.
     #[inline]
-    pub(crate) fn entry(&self, bucket: usize) -> &Entry<P> {
-        self.rows.get_bucket(bucket).expect(FULL)
+    pub(crate) fn entry(&self, place: usize) -> &Entry<P> {
+        self.rows.get(place).expect(FULL)
     }
 
-    /// The entry in a bucket known to be full.
+    /// The entry in a place known to be taken.
     #[inline]
-    pub(crate) fn entry_mut(&mut self, bucket: usize) -> &mut Entry<P> {
-        self.rows.get_bucket_mut(bucket).expect(FULL)
+    pub(crate) fn entry_mut(&mut self, place: usize) -> &mut Entry<P> {
+        self.rows.get_mut(place).expect(FULL)
     }
 
-    /// Takes the entry out of a bucket known to be full.
-    pub(crate) fn take(&mut self, bucket: usize) -> Entry<P> {
-        match self.rows.get_bucket_entry(bucket) {
-            Ok(entry) => entry.remove().0,
-            Err(_) => panic!("{FULL}"),
-        }
+    /// Takes the entry out of a place known to be taken.
+    pub(crate) fn take(&mut self, place: usize) -> Entry<P> {
+        self.rows.take(place).expect(FULL)
     }
 
     pub(crate) fn live(&self) -> usize {
@@ -108,20 +97,13 @@ impl<P> Group<P> {
     }
 
     pub(crate) fn ghost_mut(&mut self, hash: u64, key: &[u8]) -> Option<&mut Ghost> {
-        if self.ghosts.is_empty() {
-            return None;
-        }
-        self.ghosts.find_mut(hash, |ghost| ghost.key.bytes() == key)
+        let place = self.ghosts.find(hash, |ghost| ghost.key.bytes() == key)?;
+        self.ghosts.get_mut(place)
     }
 
     pub(crate) fn take_ghost(&mut self, addr: Addr<'_>) -> Option<Ghost> {
-        if self.ghosts.is_empty() {
-            return None;
-        }
-        self.ghosts
-            .find_entry(addr.hash, |ghost| addr.is(&ghost.key))
-            .ok()
-            .map(|found| found.remove().0)
+        let place = self.ghosts.find(addr.hash, |ghost| addr.is(&ghost.key))?;
+        self.ghosts.take(place)
     }
 
     /// Adds or replaces; returns the memory it took.
@@ -130,46 +112,46 @@ impl<P> Group<P> {
             *old = ghost;
             return 0;
         }
-        let before = self.ghosts.allocation_size() as i64;
-        if self.ghosts.len() == self.ghosts.capacity() {
-            self.ghosts.reserve(1, |ghost| ghost.key.hash());
-            self.layout = self.layout.wrapping_add(1);
-        }
-        let heap = ghost.key.heap_bytes() as i64;
-        self.ghosts
-            .insert_unique(hash, ghost, |ghost| ghost.key.hash());
-        self.ghosts.allocation_size() as i64 - before + heap
+        let grown = if self.ghosts.has_room() {
+            0
+        } else {
+            self.ghosts.grow()
+        };
+        let heap = ghost.key.heap_bytes();
+        self.ghosts.insert(hash, ghost);
+        (grown + heap) as i64
     }
 
-    /// Drops the ghosts that `keep` does not keep; returns the memory that freed.
+    /// Drops the ghosts that `keep` does not keep; returns the memory that freed. Not while somebody goes through
+    /// the ghosts of this group.
     pub(crate) fn retain_ghosts(&mut self, keep: impl Fn(&Ghost) -> bool) -> i64 {
         if self.ghosts.is_empty() {
             return 0;
         }
-        let before = self.ghosts.allocation_size() as i64;
+        let before = self.ghosts.bytes() as i64;
         let mut heap = 0;
-        self.ghosts.retain(|ghost| {
-            let kept = keep(ghost);
-            if !kept {
-                heap += ghost.key.heap_bytes() as i64;
+        for place in 0..self.ghosts.places() {
+            if self.ghosts.get(place).is_some_and(|ghost| !keep(ghost)) {
+                let dropped = self.ghosts.take(place);
+                heap += dropped.map_or(0, |ghost| ghost.key.heap_bytes()) as i64;
             }
-            kept
-        });
-        if self.ghosts.len() * 4 < self.ghosts.capacity() {
-            self.ghosts.shrink_to_fit(|ghost| ghost.key.hash());
-            self.layout = self.layout.wrapping_add(1);
         }
-        heap + before - self.ghosts.allocation_size() as i64
+        if self.ghosts.len() * 4 < self.ghosts.capacity() {
+            let Ok(()) = self
+                .ghosts
+                .compact(usize::MAX, |_, _| Ok::<_, Infallible>(()));
+        }
+        heap + before - self.ghosts.bytes() as i64
     }
 }
 
-const FULL: &str = "a bucket that was found holds its entry until the next insertion";
+const FULL: &str = "a place that was found is taken until its row is removed";
 
-/// Which buckets were changed in which epoch, while that is few: beyond a share of the table a scan
-/// is cheaper than a list.
+/// Which places were changed in which epoch, while that is few: beyond a share of the table going through all of it
+/// is cheaper than a list. A row that has moved since is listed once more; what is listed is where to look.
 #[derive(Debug, Default)]
 pub(crate) struct DirtyList {
-    /// Epoch and bucket of each first change in an epoch.
+    /// Epoch and place of each first change in an epoch.
     events: Vec<(u32, u32)>,
     /// Changes in epochs up to this one may be missing.
     lost_upto: u32,
@@ -177,28 +159,18 @@ pub(crate) struct DirtyList {
 
 impl DirtyList {
     #[inline]
-    pub(crate) fn push(&mut self, epoch: u32, bucket: usize, buckets: usize) {
+    pub(crate) fn push(&mut self, epoch: u32, place: usize, places: usize) {
         if epoch <= self.lost_upto {
             return;
         }
-        if self.events.len() >= 64 + buckets / 16 {
-            self.lose(epoch);
+        if self.events.len() >= 64 + places / 16 {
+            // Not all are of this epoch: a row may come back, or move, that was changed long ago.
+            let newest = self.events.iter().map(|&(listed, _)| listed).max();
+            self.lost_upto = newest.unwrap_or_default().max(epoch);
+            self.events = Vec::new();
             return;
         }
-        self.events.push((epoch, bucket as u32));
-    }
-
-    /// Forgets everything up to and including this epoch.
-    pub(crate) fn lose(&mut self, epoch: u32) {
-        self.events = Vec::new();
-        self.lost_upto = epoch;
-    }
-
-    /// The buckets have moved: what was listed says nothing any more.
-    pub(crate) fn rehashed(&mut self, epoch: u32) {
-        if !self.events.is_empty() {
-            self.lose(epoch);
-        }
+        self.events.push((epoch, place as u32));
     }
 
     /// Whether every change after epoch `base` is listed.
@@ -210,11 +182,11 @@ impl DirtyList {
         self.events.get(index).copied()
     }
 
-    /// Takes out the buckets changed up to `settled`.
+    /// Takes out the places changed up to `settled`.
     pub(crate) fn drain_upto(&mut self, settled: u32, mut take: impl FnMut(usize)) {
-        self.events.retain(|&(epoch, bucket)| {
+        self.events.retain(|&(epoch, place)| {
             if epoch <= settled {
-                take(bucket as usize);
+                take(place as usize);
             }
             epoch > settled
         });

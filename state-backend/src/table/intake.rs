@@ -25,7 +25,6 @@ pub(super) struct Intake<'a, P> {
     pub(super) now: i64,
     /// Epoch that the rows count as changed in; 0 if they are as the checkpoint has them.
     pub(super) modified: u32,
-    pub(super) epoch: u32,
     /// Payloads hold memory outside the table.
     pub(super) measured: bool,
     pub(super) budget: u64,
@@ -50,18 +49,14 @@ const MOST_THREADS: usize = 4;
 impl<P: Send> Intake<'_, P> {
     /// Makes room for so many rows in a group that has none, if the budget has it.
     pub(super) fn reserve(&self, group: &mut Group<P>, rows: usize, used: &mut u64) {
-        let Some(buckets) = rows
-            .checked_mul(8)
-            .and_then(|slots| (slots / 7).checked_next_power_of_two())
-        else {
-            return;
-        };
-        let bytes = buckets as u64 * (size_of::<Entry<P>>() as u64 + 1);
-        if group.rows.is_empty()
-            && rows > group.rows.capacity()
-            && used.saturating_add(bytes) <= self.budget
+        let own = &mut group.rows;
+        if own.is_empty()
+            && rows > own.capacity()
+            && own
+                .reserve_bytes(rows)
+                .is_some_and(|more| used.saturating_add(more) <= self.budget)
         {
-            *used = used.saturating_add_signed(group.grow(rows, self.epoch));
+            *used += own.reserve(rows);
         }
     }
 
@@ -77,13 +72,11 @@ impl<P: Send> Intake<'_, P> {
             let words = KeyWords::of(key);
             let hash = words.map_or_else(|| hash_row(key), hash_words);
             let found = match words {
-                Some(words) => group
-                    .rows
-                    .find_bucket_index(hash, |entry| entry.key.is(words)),
-                None => group.bucket_of(hash, key),
+                Some(words) => group.rows.find(hash, |entry| entry.key.is(words)),
+                None => group.place_of(hash, key),
             };
-            if let Some(bucket) = found {
-                *used = used.saturating_sub(group.forget(bucket));
+            if let Some(place) = found {
+                *used = used.saturating_sub(group.forget(place));
             }
             let Some(value) = value else { continue };
             let decoded = self.rows.decode(value, self.format, self.now);
@@ -93,13 +86,12 @@ impl<P: Send> Intake<'_, P> {
                 needed,
                 used,
             };
-            if group.rows.len() == group.rows.capacity() {
-                let row_bytes = size_of::<Entry<P>>() as u64 + 1;
-                let more = (group.rows.allocation_size() as u64).max(4 * row_bytes);
-                if *used + more > self.budget {
+            if !group.rows.has_room() {
+                let more = group.rows.growth_bytes();
+                if *used + more > self.budget || group.rows.is_at_its_end() {
                     return Err(no_room(more, *used));
                 }
-                *used = used.saturating_add_signed(group.grow(1, self.epoch));
+                *used += group.rows.grow();
             }
             let key = words.map_or_else(|| RowKey::new(key), RowKey::short);
             let mut heap = key.heap_bytes();
@@ -122,13 +114,10 @@ impl<P: Send> Intake<'_, P> {
                 flags: BENEATH,
                 value: Some(payload),
             };
-            let place = group
-                .rows
-                .insert_unique(hash, entry, |entry| entry.key.hash());
+            let place = group.rows.insert(hash, entry);
             if self.modified > 0 {
-                let bucket = place.bucket_index();
-                let buckets = group.rows.num_buckets();
-                group.dirty.push(self.modified, bucket, buckets);
+                let places = group.rows.places();
+                group.dirty.push(self.modified, place, places);
             }
             if *used > self.budget {
                 return Err(no_room(0, *used));
@@ -210,18 +199,9 @@ fn rows_of(chunks: &[DeltaChunk]) -> usize {
 }
 
 impl<P> Group<P> {
-    /// Grows the table for so many rows more; returns the memory that it took.
-    pub(super) fn grow(&mut self, rows: usize, epoch: u32) -> i64 {
-        let before = self.rows.allocation_size() as i64;
-        self.rows.reserve(rows, |entry| entry.key.hash());
-        self.layout = self.layout.wrapping_add(1);
-        self.dirty.rehashed(epoch);
-        self.rows.allocation_size() as i64 - before
-    }
-
     /// Drops a row without telling anybody; returns the memory that it held outside the table.
-    pub(super) fn forget(&mut self, bucket: usize) -> u64 {
-        let entry = self.take(bucket);
+    pub(super) fn forget(&mut self, place: usize) -> u64 {
+        let entry = self.take(place);
         let mut freed = u64::from(entry.heap);
         if entry.value.is_none() {
             self.tombstones -= 1;

@@ -13,11 +13,13 @@ mod capture;
 pub(crate) mod entry;
 mod evict;
 pub(crate) mod group;
+mod index;
 mod intake;
 mod remove;
 mod restore;
 pub(crate) mod rows;
 mod scan;
+mod slab;
 pub(crate) mod sweep;
 mod write;
 
@@ -59,9 +61,12 @@ pub(crate) struct Table<P> {
     migrates: bool,
     /// Where a value lies that a read has just expired and still returns.
     pub(crate) expired: Option<P>,
-    /// Where the incremental clean-up is: group and bucket.
+    /// Where the incremental clean-up is: group and place.
     step: (usize, usize),
 }
+
+/// A group with places for fewer rows than these grows however full the memory is.
+const FEW_ROWS: usize = 8;
 
 /// Payload changes in place before it is measured again; large ones are measured less often, as
 /// that takes time in proportion.
@@ -84,10 +89,6 @@ impl<P: Send + 'static> Table<P> {
             expired: None,
             step: (0, 0),
         }
-    }
-
-    fn row_bytes() -> u64 {
-        size_of::<Entry<P>>() as u64 + 1
     }
 
     /// The pieces that writing rows needs, beside the groups.
@@ -119,15 +120,15 @@ impl<P: Send + 'static> Table<P> {
         })
     }
 
-    /// Bucket of the row if it is alive, loading it if need be. Knows nothing of time.
+    /// Place of the row if it is alive, loading it if need be. Knows nothing of time.
     #[inline]
     pub(crate) fn find(&mut self, engine: &mut Engine, addr: Addr<'_>) -> Result<Option<usize>> {
         let Some(group) = self.groups.get(addr.group) else {
             self.check_group(engine, addr)?;
             return Ok(None);
         };
-        match group.bucket_at(addr) {
-            Some(bucket) => Ok(group.entry(bucket).value.is_some().then_some(bucket)),
+        match group.place_at(addr) {
+            Some(place) => Ok(group.entry(place).value.is_some().then_some(place)),
             None if group.beneath => self.load(engine, addr),
             None => Ok(None),
         }
@@ -147,7 +148,7 @@ impl<P: Send + 'static> Table<P> {
             Some(Ok(decoded)) => decoded,
             Some(Err(reason)) => return Err(self.damaged(reason)),
         };
-        self.make_slot(engine, addr)?;
+        self.make_place(engine, addr)?;
         let seen = engine.full_seen(self.slot, addr.group, &addr.row());
         let group = &mut self.groups[addr.group];
         let ghost = group.take_ghost(addr);
@@ -169,29 +170,28 @@ impl<P: Send + 'static> Table<P> {
             value: Some(payload),
         };
         // A ghost is in the lists of the running snapshots; the entry takes its place too late for
-        // a cursor that has passed its bucket.
+        // a cursor that has passed its place.
         if ghost.is_some() && engine.running > 0 {
             let (table, _) = self.split();
             engine.preserve(&table, addr.group, &mut entry)?;
         }
-        let bucket = self.insert(engine, addr, entry);
+        let place = self.insert(engine, addr, entry);
         let group = &mut self.groups[addr.group];
         if modified > engine.settled() {
-            let buckets = group.rows.num_buckets();
-            group.dirty.push(modified, bucket, buckets);
+            let places = group.rows.places();
+            group.dirty.push(modified, place, places);
         }
-        Ok(Some(bucket))
+        Ok(Some(place))
     }
 
     fn damaged(&self, reason: String) -> Error {
         Error::corrupted(format!("value of state {:?}", self.name), reason)
     }
 
-    /// Makes sure that one insertion into the group will not rehash it.
+    /// Makes sure that one insertion into the group takes no memory.
     #[inline]
-    fn make_slot(&mut self, engine: &mut Engine, addr: Addr<'_>) -> Result<()> {
-        let rows = &self.groups[addr.group].rows;
-        if rows.len() < rows.capacity() {
+    fn make_place(&mut self, engine: &mut Engine, addr: Addr<'_>) -> Result<()> {
+        if self.groups[addr.group].rows.has_room() {
             return Ok(());
         }
         self.grow(engine, addr)
@@ -199,8 +199,11 @@ impl<P: Send + 'static> Table<P> {
 
     #[cold]
     fn grow(&mut self, engine: &mut Engine, addr: Addr<'_>) -> Result<()> {
-        let before = self.groups[addr.group].rows.allocation_size() as u64;
-        let more = before.max(4 * Self::row_bytes());
+        let rows = &self.groups[addr.group].rows;
+        let (before, more) = (rows.bytes(), rows.growth_bytes());
+        if rows.is_at_its_end() {
+            return Err(self.over_budget(engine, addr, more));
+        }
         if engine.used + more > engine.budget {
             if engine.pinned {
                 return Err(self.over_budget(engine, addr, more));
@@ -210,18 +213,15 @@ impl<P: Send + 'static> Table<P> {
             if before + more <= engine.budget / engine.table_groups.max(1) {
                 engine.room_wanted = more;
             }
-            if self.groups[addr.group].rows.capacity() >= 7 {
+            if rows.capacity() >= FEW_ROWS {
                 self.evict_from_group(engine, addr.group)?;
-                let rows = &self.groups[addr.group].rows;
-                if rows.len() < rows.capacity() {
+                if self.groups[addr.group].rows.has_room() {
                     return Ok(());
                 }
             }
             engine.room_wanted = more;
         }
-        let epoch = engine.epoch;
-        let grown = self.groups[addr.group].grow(1, epoch);
-        engine.add_used(grown);
+        engine.used += self.groups[addr.group].rows.grow();
         Ok(())
     }
 
@@ -235,7 +235,7 @@ impl<P: Send + 'static> Table<P> {
         }
     }
 
-    /// Puts an entry into a slot that [`make_slot`](Self::make_slot) has made, and counts it.
+    /// Puts an entry into a place that [`make_place`](Self::make_place) has made, and counts it.
     fn insert(&mut self, engine: &mut Engine, addr: Addr<'_>, mut entry: Entry<P>) -> usize {
         let heap = entry.key.heap_bytes()
             + entry
@@ -252,52 +252,49 @@ impl<P: Send + 'static> Table<P> {
             order.insert(entry.key.clone());
             engine.used += ORDER_BYTES + entry.key.heap_bytes();
         }
-        group
-            .rows
-            .insert_unique(addr.hash, entry, |entry| entry.key.hash())
-            .bucket_index()
+        group.rows.insert(addr.hash, entry)
     }
 
     /// To be called before a row changes: snapshots get what they want of it, deltas learn of it.
     #[inline]
-    fn touch(&mut self, engine: &mut Engine, group: usize, bucket: usize) -> Result<()> {
-        let entry = self.groups[group].entry_mut(bucket);
+    fn touch(&mut self, engine: &mut Engine, group: usize, place: usize) -> Result<()> {
+        let entry = self.groups[group].entry_mut(place);
         if entry.modified == engine.epoch {
             entry.flags |= UNSAVED | REFERENCED;
             return Ok(());
         }
-        self.first_touch(engine, group, bucket)
+        self.first_touch(engine, group, place)
     }
 
     /// The first change of a row in an epoch.
-    fn first_touch(&mut self, engine: &mut Engine, group: usize, bucket: usize) -> Result<()> {
+    fn first_touch(&mut self, engine: &mut Engine, group: usize, place: usize) -> Result<()> {
         let (table, groups) = self.split();
         let group_rows = &mut groups[group];
-        let entry = group_rows.entry_mut(bucket);
+        let entry = group_rows.entry_mut(place);
         if engine.running > 0 {
             engine.preserve(&table, group, entry)?;
         }
         entry.flags |= UNSAVED | REFERENCED;
         entry.modified = engine.epoch;
-        let buckets = group_rows.rows.num_buckets();
-        group_rows.dirty.push(engine.epoch, bucket, buckets);
+        let places = group_rows.rows.places();
+        group_rows.dirty.push(engine.epoch, place, places);
         Ok(())
     }
 
-    /// The payload in a bucket that [`find`](Self::find) gave.
+    /// The payload in a place that [`find`](Self::find) gave.
     #[inline]
-    pub(crate) fn payload(&self, group: usize, bucket: usize) -> &P {
+    pub(crate) fn payload(&self, group: usize, place: usize) -> &P {
         self.groups[group]
-            .entry(bucket)
+            .entry(place)
             .value
             .as_ref()
             .expect("found rows are alive")
     }
 
-    /// Whether the row in this bucket has expired.
+    /// Whether the row in this place has expired.
     #[inline]
-    pub(crate) fn is_expired(&self, engine: &Engine, group: usize, bucket: usize) -> bool {
-        let entry = self.groups[group].entry(bucket);
+    pub(crate) fn is_expired(&self, engine: &Engine, group: usize, place: usize) -> bool {
+        let entry = self.groups[group].entry(place);
         match (&self.ttl, &entry.value) {
             (Some(ttl), Some(payload)) => {
                 self.rows
@@ -310,14 +307,14 @@ impl<P: Send + 'static> Table<P> {
     /// A read as the state's time to live has it: renews, expires, or just finds.
     #[inline(always)]
     pub(crate) fn get(&mut self, engine: &mut Engine, addr: Addr<'_>) -> Result<Option<&P>> {
-        let bucket = match self.groups.get(addr.group) {
-            Some(group) if self.ttl.is_none() => group.bucket_at(addr),
+        let place = match self.groups.get(addr.group) {
+            Some(group) if self.ttl.is_none() => group.place_at(addr),
             _ => None,
         };
-        let Some(bucket) = bucket else {
+        let Some(place) = place else {
             return self.get_rare(engine, addr.apart());
         };
-        let entry = self.groups[addr.group].entry_mut(bucket);
+        let entry = self.groups[addr.group].entry_mut(place);
         if !engine.pinned {
             entry.flags |= REFERENCED;
         }
@@ -327,13 +324,13 @@ impl<P: Send + 'static> Table<P> {
     /// As [`get`](Self::get), where there is a time to live or the row is not in the table.
     #[inline(never)]
     fn get_rare(&mut self, engine: &mut Engine, addr: Addr<'_>) -> Result<Option<&P>> {
-        let Some(bucket) = self.find(engine, addr)? else {
+        let Some(place) = self.find(engine, addr)? else {
             return Ok(None);
         };
-        if self.ttl.is_some() && self.read_timed(engine, addr.group, bucket)? {
+        if self.ttl.is_some() && self.read_timed(engine, addr.group, place)? {
             return Ok(self.expired.as_ref());
         }
-        let entry = self.groups[addr.group].entry_mut(bucket);
+        let entry = self.groups[addr.group].entry_mut(place);
         if !engine.pinned {
             entry.flags |= REFERENCED;
         }
@@ -341,18 +338,18 @@ impl<P: Send + 'static> Table<P> {
     }
 
     /// Returns whether the row had expired; `self.expired` is then what the reader sees of it.
-    fn read_timed(&mut self, engine: &mut Engine, group: usize, bucket: usize) -> Result<bool> {
+    fn read_timed(&mut self, engine: &mut Engine, group: usize, place: usize) -> Result<bool> {
         let Some(ttl) = self.ttl else {
             return Ok(false);
         };
-        if self.is_expired(engine, group, bucket) {
-            let payload = self.remove_at(engine, group, bucket)?;
+        if self.is_expired(engine, group, place) {
+            let payload = self.remove_at(engine, group, place)?;
             self.expired = payload.filter(|_| ttl.returns_expired());
             return Ok(true);
         }
-        if ttl.renews_on_read() && self.groups[group].entry(bucket).written != engine.now {
-            self.touch(engine, group, bucket)?;
-            self.groups[group].entry_mut(bucket).written = engine.now;
+        if ttl.renews_on_read() && self.groups[group].entry(place).written != engine.now {
+            self.touch(engine, group, place)?;
+            self.groups[group].entry_mut(place).written = engine.now;
         }
         Ok(false)
     }
@@ -362,9 +359,9 @@ impl<P: Send + 'static> Table<P> {
         &mut self,
         engine: &mut Engine,
         group: usize,
-        bucket: usize,
+        place: usize,
     ) -> Result<Option<&P>> {
-        self.expired = self.remove_at(engine, group, bucket)?;
+        self.expired = self.remove_at(engine, group, place)?;
         Ok(self.expired.as_ref())
     }
 
@@ -391,7 +388,7 @@ impl<P: Send + 'static> Table<P> {
         change: impl FnOnce(&mut P) -> R,
     ) -> Result<Option<R>> {
         match self.find_unexpired(engine, addr)? {
-            Some(bucket) => self.update_at(engine, addr, bucket, change).map(Some),
+            Some(place) => self.update_at(engine, addr, place, change).map(Some),
             None => Ok(None),
         }
     }
@@ -419,8 +416,8 @@ impl<P: Send + 'static> Table<P> {
         initial: impl FnOnce() -> P,
         change: impl FnOnce(&mut P) -> R,
     ) -> Result<R> {
-        if let Some(bucket) = self.find_unexpired(engine, addr)? {
-            return self.update_at(engine, addr, bucket, change);
+        if let Some(place) = self.find_unexpired(engine, addr)? {
+            return self.update_at(engine, addr, place, change);
         }
         let mut payload = initial();
         let result = change(&mut payload);
@@ -435,8 +432,9 @@ impl<P: Send + 'static> Table<P> {
         if self.ttl.is_some() {
             return None;
         }
-        let rows = &mut self.groups.get_mut(addr.group)?.rows;
-        let entry = rows.find_mut(addr.hash, |entry| addr.is(&entry.key))?;
+        let group = self.groups.get_mut(addr.group)?;
+        let place = group.place_at(addr)?;
+        let entry = group.rows.get_mut(place)?;
         if entry.modified != engine.epoch {
             return None;
         }
@@ -450,20 +448,20 @@ impl<P: Send + 'static> Table<P> {
         entry.value.as_mut()
     }
 
-    /// Bucket of the row if it is alive or the state returns expired ones; else it is removed.
+    /// Place of the row if it is alive or the state returns expired ones; else it is removed.
     #[inline]
     fn find_unexpired(&mut self, engine: &mut Engine, addr: Addr<'_>) -> Result<Option<usize>> {
-        let Some(bucket) = self.find(engine, addr)? else {
+        let Some(place) = self.find(engine, addr)? else {
             return Ok(None);
         };
         if let Some(ttl) = self.ttl
             && !ttl.returns_expired()
-            && self.is_expired(engine, addr.group, bucket)
+            && self.is_expired(engine, addr.group, place)
         {
-            self.remove_at(engine, addr.group, bucket)?;
+            self.remove_at(engine, addr.group, place)?;
             return Ok(None);
         }
-        Ok(Some(bucket))
+        Ok(Some(place))
     }
 }
 

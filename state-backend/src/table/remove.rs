@@ -9,47 +9,47 @@ impl<P: Send + 'static> Table<P> {
         let Some(group) = self.groups.get(addr.group) else {
             return self.check_group(engine, addr);
         };
-        let found = group.bucket_at(addr);
+        let found = group.place_at(addr);
         if found.is_none() && !group.beneath {
             return Ok(());
         }
-        let bucket = match found {
-            Some(bucket) => Some(bucket),
+        let place = match found {
+            Some(place) => Some(place),
             // Whether there is a row to delete is worth a read: a tombstone would cost more.
             None => self.load(engine, addr)?,
         };
-        if let Some(bucket) = bucket
-            && self.groups[addr.group].entry(bucket).value.is_some()
+        if let Some(place) = place
+            && self.groups[addr.group].entry(place).value.is_some()
         {
-            self.remove_at(engine, addr.group, bucket)?;
+            self.remove_at(engine, addr.group, place)?;
         }
         Ok(())
     }
 
-    /// Deletes the live row in this bucket, at once if nobody has to hear of it, else by a tombstone.
+    /// Deletes the live row in this place, at once if nobody has to hear of it, else by a tombstone.
     pub(crate) fn remove_at(
         &mut self,
         engine: &mut Engine,
         group: usize,
-        bucket: usize,
+        place: usize,
     ) -> Result<Option<P>> {
-        self.touch(engine, group, bucket)?;
+        self.touch(engine, group, place)?;
         let rows = &mut self.groups[group];
-        let entry = rows.entry_mut(bucket);
+        let entry = rows.entry_mut(place);
         let payload = entry.value.take();
         let key_heap = entry.key.heap_bytes();
         let freed = u64::from(entry.heap) - key_heap.min(u64::from(entry.heap));
         entry.heap -= u32::try_from(freed).unwrap_or(entry.heap);
         engine.used = engine.used.saturating_sub(freed);
         if let Some(order) = &mut rows.order
-            && let Some(entry) = rows.rows.get_bucket(bucket)
+            && let Some(entry) = rows.rows.get(place)
             && order.remove(entry.key.bytes())
         {
             engine.used = engine.used.saturating_sub(ORDER_BYTES + key_heap);
         }
-        let entry = rows.entry(bucket);
+        let entry = rows.entry(place);
         if !entry.has(BENEATH) && entry.captured == 0 {
-            let entry = rows.take(bucket);
+            let entry = rows.take(place);
             engine.used = engine.used.saturating_sub(u64::from(entry.heap));
         } else {
             rows.tombstones += 1;
@@ -58,9 +58,9 @@ impl<P: Send + 'static> Table<P> {
     }
 
     /// Takes a tombstone out of the table.
-    pub(super) fn bury(&mut self, engine: &mut Engine, group: usize, bucket: usize) {
+    pub(super) fn bury(&mut self, engine: &mut Engine, group: usize, place: usize) {
         let rows = &mut self.groups[group];
-        let entry = rows.take(bucket);
+        let entry = rows.take(place);
         rows.tombstones -= 1;
         engine.used = engine.used.saturating_sub(u64::from(entry.heap));
     }

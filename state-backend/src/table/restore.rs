@@ -56,8 +56,8 @@ impl<P: Send + 'static> Table<P> {
         let mut arena = Vec::with_capacity(chunk.bytes() + 2 * chunk.len());
         let mut spans = Vec::with_capacity(chunk.len());
         for (key, value) in chunk.iter() {
-            if let Some(bucket) = self.groups[at].bucket_of(hash_row(key), key) {
-                let freed = self.groups[at].forget(bucket);
+            if let Some(place) = self.groups[at].place_of(hash_row(key), key) {
+                let freed = self.groups[at].forget(place);
                 engine.used = engine.used.saturating_sub(freed);
             }
             let start = arena.len();
@@ -102,7 +102,6 @@ impl<P: Send + 'static> Table<P> {
             format,
             now: engine.now,
             modified: if same { 0 } else { engine.epoch },
-            epoch: engine.epoch,
             measured: self.measured,
             budget: engine.budget,
         };

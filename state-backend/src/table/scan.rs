@@ -64,7 +64,7 @@ impl<P: Send + 'static> Table<P> {
                     return ControlFlow::Break(());
                 }
                 // What is in the table, alive or deleted, counts as it is there.
-                if group.bucket_of(hash_row(key), key).is_none() {
+                if group.place_of(hash_row(key), key).is_none() {
                     more.push(RowKey::new(key));
                 }
                 if more.len() == SLICE {
@@ -90,24 +90,24 @@ impl<P: Send + 'static> Table<P> {
     ) -> Result<()> {
         for at in 0..self.groups.len() {
             let group = &self.groups[at];
-            let mut buckets: Vec<u32> = (0..group.rows.num_buckets())
-                .filter(|&bucket| {
+            let mut places: Vec<u32> = (0..group.rows.places())
+                .filter(|&place| {
                     group
                         .rows
-                        .get_bucket(bucket)
+                        .get(place)
                         .is_some_and(|entry| entry.value.is_some())
-                        && !self.is_hidden(engine, at, bucket)
+                        && !self.is_hidden(engine, at, place)
                 })
-                .map(|bucket| bucket as u32)
+                .map(|place| place as u32)
                 .collect();
-            let key_of = |bucket: &u32| group.entry(*bucket as usize).key.bytes();
-            buckets.sort_unstable_by(|a, b| key_of(a).cmp(key_of(b)));
+            let key_of = |place: &u32| group.entry(*place as usize).key.bytes();
+            places.sort_unstable_by(|a, b| key_of(a).cmp(key_of(b)));
             let flow = if group.beneath {
-                self.visit_merged(engine, at, &buckets, &mut visit)?
+                self.visit_merged(engine, at, &places, &mut visit)?
             } else {
-                buckets.iter().try_for_each(|&bucket| {
-                    let bucket = bucket as usize;
-                    visit(group.entry(bucket).key.bytes(), self.payload(at, bucket))
+                places.iter().try_for_each(|&place| {
+                    let place = place as usize;
+                    visit(group.entry(place).key.bytes(), self.payload(at, place))
                 })
             };
             if flow.is_break() {
@@ -121,12 +121,12 @@ impl<P: Send + 'static> Table<P> {
         &self,
         engine: &Engine,
         at: usize,
-        buckets: &[u32],
+        places: &[u32],
         visit: &mut impl FnMut(&[u8], &P) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>> {
         let group = &self.groups[at];
         let (format, now) = (self.rows.format(), engine.now);
-        let mut resident = buckets.iter().map(|&bucket| bucket as usize).peekable();
+        let mut resident = places.iter().map(|&place| place as usize).peekable();
         let mut outcome = Ok(());
         let mut flow = ControlFlow::Continue(());
         engine.backend.scan(
@@ -135,13 +135,13 @@ impl<P: Send + 'static> Table<P> {
             None,
             &mut |row, value| {
                 let key = &row[2..];
-                while let Some(bucket) =
-                    resident.next_if(|&bucket| group.entry(bucket).key.bytes() < key)
+                while let Some(place) =
+                    resident.next_if(|&place| group.entry(place).key.bytes() < key)
                 {
-                    flow = visit(group.entry(bucket).key.bytes(), self.payload(at, bucket));
+                    flow = visit(group.entry(place).key.bytes(), self.payload(at, place));
                     flow?;
                 }
-                if group.bucket_of(hash_row(key), key).is_some() {
+                if group.place_of(hash_row(key), key).is_some() {
                     return ControlFlow::Continue(());
                 }
                 match self.rows.decode(value, format, now) {
@@ -163,16 +163,16 @@ impl<P: Send + 'static> Table<P> {
             },
         )?;
         outcome?;
-        for bucket in resident {
+        for place in resident {
             if flow.is_break() {
                 break;
             }
-            flow = visit(group.entry(bucket).key.bytes(), self.payload(at, bucket));
+            flow = visit(group.entry(place).key.bytes(), self.payload(at, place));
         }
         Ok(flow)
     }
 
-    fn is_hidden(&self, engine: &Engine, at: usize, bucket: usize) -> bool {
-        self.ttl.is_some_and(|ttl| !ttl.returns_expired()) && self.is_expired(engine, at, bucket)
+    fn is_hidden(&self, engine: &Engine, at: usize, place: usize) -> bool {
+        self.ttl.is_some_and(|ttl| !ttl.returns_expired()) && self.is_expired(engine, at, place)
     }
 }

@@ -10,8 +10,7 @@ use std::ops::ControlFlow;
 #[derive(Debug, Default)]
 pub(crate) struct SweepCursor {
     pub(crate) group: usize,
-    bucket: usize,
-    layout: u32,
+    place: usize,
     /// Through the table's rows; now through the backend's, after this one.
     beneath: Option<Option<Vec<u8>>>,
 }
@@ -36,25 +35,21 @@ impl<P: Send + 'static> Table<P> {
             let at = cursor.group;
             work.looked();
             let group = &mut self.groups[at];
-            if cursor.bucket == 0 && cursor.beneath.is_none() {
+            if cursor.place == 0 && cursor.beneath.is_none() {
                 let freed = group.retain_ghosts(|ghost| ghost.modified > settled);
                 engine.add_used(-freed);
             }
-            let group = &self.groups[at];
-            if cursor.layout != group.layout {
-                (cursor.bucket, cursor.layout) = (0, group.layout);
-            }
-            let worthwhile = expires || group.tombstones > 0;
+            let worthwhile = expires || self.groups[at].tombstones > 0;
             while worthwhile
                 && cursor.beneath.is_none()
-                && cursor.bucket < self.groups[at].rows.num_buckets()
+                && cursor.place < self.groups[at].rows.places()
             {
                 if work.is_spent() {
                     return Ok(false);
                 }
                 work.looked();
-                self.sweep_bucket(engine, at, cursor.bucket, expires, work)?;
-                cursor.bucket += 1;
+                self.sweep_place(engine, at, cursor.place, expires, work)?;
+                cursor.place += 1;
             }
             if expires && self.groups[at].beneath {
                 let after = cursor.beneath.take().flatten();
@@ -77,51 +72,51 @@ impl<P: Send + 'static> Table<P> {
         Ok(true)
     }
 
-    fn sweep_bucket(
+    fn sweep_place(
         &mut self,
         engine: &mut Engine,
         at: usize,
-        bucket: usize,
+        place: usize,
         expires: bool,
         work: &mut Work,
     ) -> Result<()> {
-        let Some(entry) = self.groups[at].rows.get_bucket_mut(bucket) else {
+        let Some(entry) = self.groups[at].rows.get_mut(place) else {
             return Ok(());
         };
         if entry.is_spent_tombstone(engine.settled(), engine.pinned) {
-            self.bury(engine, at, bucket);
+            self.bury(engine, at, place);
         } else if expires {
-            self.expire_bucket(engine, at, bucket, work)?;
+            self.expire_place(engine, at, place, work)?;
         }
         Ok(())
     }
 
-    /// Removes the row in this bucket, or the elements of its list, that have expired.
-    fn expire_bucket(
+    /// Removes the row in this place, or the elements of its list, that have expired.
+    fn expire_place(
         &mut self,
         engine: &mut Engine,
         at: usize,
-        bucket: usize,
+        place: usize,
         work: &mut Work,
     ) -> Result<()> {
         let Some(ttl) = self.ttl else {
             return Ok(());
         };
-        if self.is_expired(engine, at, bucket) {
+        if self.is_expired(engine, at, place) {
             work.encoded(0);
-            self.remove_at(engine, at, bucket)?;
+            self.remove_at(engine, at, place)?;
             return Ok(());
         }
         let now = engine.now;
-        let entry = self.groups[at].entry(bucket);
+        let entry = self.groups[at].entry(place);
         let Some(payload) = &entry.value else {
             return Ok(());
         };
         if !self.rows.has_expired_part(payload, &ttl, now) {
             return Ok(());
         }
-        self.touch(engine, at, bucket)?;
-        let entry = self.groups[at].entry_mut(bucket);
+        self.touch(engine, at, place)?;
+        let entry = self.groups[at].entry_mut(place);
         if let Some(payload) = &mut entry.value {
             self.rows.drop_expired(payload, &ttl, now);
         }
@@ -153,7 +148,7 @@ impl<P: Send + 'static> Table<P> {
                 match rows.filter_row(value, &ttl, now, &mut Vec::new()) {
                     // What is in the table as well has been dealt with there.
                     Ok(Unexpired::Nothing)
-                        if group.bucket_of(hash_row(&row[2..]), &row[2..]).is_none() =>
+                        if group.place_of(hash_row(&row[2..]), &row[2..]).is_none() =>
                     {
                         expired.push(row.to_vec());
                     }
@@ -210,24 +205,24 @@ impl<P: Send + 'static> Table<P> {
             return Ok(());
         };
         let mut work = Work::new(crate::PumpBudget::default());
-        let (mut at, mut bucket) = self.step;
+        let (mut at, mut place) = self.step;
         let mut looked = 0;
         // A step past the end of a group counts as a look, so that empty groups cost what they cost.
         while looked < ttl.cleanup.incremental.saturating_mul(2) {
             if at >= self.groups.len() {
-                (at, bucket) = (0, 0);
+                (at, place) = (0, 0);
             }
             looked += 1;
-            if bucket >= self.groups[at].rows.num_buckets() || self.groups[at].rows.is_empty() {
-                (at, bucket) = (at + 1, 0);
+            if place >= self.groups[at].rows.places() || self.groups[at].rows.is_empty() {
+                (at, place) = (at + 1, 0);
                 continue;
             }
-            if self.groups[at].rows.get_bucket(bucket).is_some() {
-                self.expire_bucket(engine, at, bucket, &mut work)?;
+            if self.groups[at].rows.get(place).is_some() {
+                self.expire_place(engine, at, place, &mut work)?;
             }
-            bucket += 1;
+            place += 1;
         }
-        self.step = (at, bucket);
+        self.step = (at, place);
         Ok(())
     }
 }

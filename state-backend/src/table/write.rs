@@ -15,8 +15,8 @@ impl<P: Send + 'static> Table<P> {
         let Some(group) = self.groups.get(addr.group) else {
             return self.check_group(engine, addr);
         };
-        match group.bucket_at(addr) {
-            Some(bucket) => self.overwrite(engine, addr, bucket, payload, heap),
+        match group.place_at(addr) {
+            Some(place) => self.overwrite(engine, addr, place, payload, heap),
             None => self.set_new(engine, addr, payload, heap),
         }
     }
@@ -45,20 +45,20 @@ impl<P: Send + 'static> Table<P> {
         &mut self,
         engine: &mut Engine,
         addr: Addr<'_>,
-        bucket: usize,
+        place: usize,
         payload: P,
         heap: u64,
     ) -> Result<()> {
         if engine.pinned && engine.used + heap > engine.budget {
-            let old = u64::from(self.groups[addr.group].entry(bucket).heap);
+            let old = u64::from(self.groups[addr.group].entry(place).heap);
             if engine.used + heap > engine.budget + old {
                 return Err(self.over_budget(engine, addr, heap - old.min(heap)));
             }
         }
-        self.touch(engine, addr.group, bucket)?;
+        self.touch(engine, addr.group, place)?;
         let now = engine.now;
         let group = &mut self.groups[addr.group];
-        let entry = group.entry_mut(bucket);
+        let entry = group.entry_mut(place);
         let revived = entry.value.is_none();
         if self.measured {
             let heap = u32::try_from(heap + entry.key.heap_bytes()).unwrap_or(u32::MAX);
@@ -93,9 +93,9 @@ impl<P: Send + 'static> Table<P> {
         // A running snapshot may want what lies beneath before it is overwritten.
         if beneath
             && engine.running > 0
-            && let Some(bucket) = self.load(engine, addr)?
+            && let Some(place) = self.load(engine, addr)?
         {
-            return self.overwrite(engine, addr, bucket, payload, heap);
+            return self.overwrite(engine, addr, place, payload, heap);
         }
         self.create(engine, addr, Some(payload), beneath)
     }
@@ -108,7 +108,7 @@ impl<P: Send + 'static> Table<P> {
         payload: Option<P>,
         beneath: bool,
     ) -> Result<()> {
-        self.make_slot(engine, addr)?;
+        self.make_place(engine, addr)?;
         let group = &mut self.groups[addr.group];
         let ghost = group.take_ghost(addr);
         let mut entry = Entry {
@@ -134,34 +134,34 @@ impl<P: Send + 'static> Table<P> {
             }
         }
         entry.value = payload;
-        let bucket = self.insert(engine, addr, entry);
+        let place = self.insert(engine, addr, entry);
         let group = &mut self.groups[addr.group];
-        let buckets = group.rows.num_buckets();
-        group.dirty.push(engine.epoch, bucket, buckets);
+        let places = group.rows.places();
+        group.dirty.push(engine.epoch, place, places);
         Ok(())
     }
 
-    /// Changes the payload in place. The bucket comes from [`find`](Self::find).
+    /// Changes the payload in place. The place comes from [`find`](Self::find).
     #[inline]
     pub(crate) fn update_at<R>(
         &mut self,
         engine: &mut Engine,
         addr: Addr<'_>,
-        bucket: usize,
+        place: usize,
         change: impl FnOnce(&mut P) -> R,
     ) -> Result<R> {
         if engine.pinned && engine.used > engine.budget {
             return Err(self.over_budget(engine, addr, 0));
         }
-        self.touch(engine, addr.group, bucket)?;
-        let entry = self.groups[addr.group].entry_mut(bucket);
+        self.touch(engine, addr.group, place)?;
+        let entry = self.groups[addr.group].entry_mut(place);
         entry.written = engine.now;
         let payload = entry.value.as_mut().expect("found rows are alive");
         let result = change(payload);
         if self.measured {
             entry.writes = entry.writes.saturating_add(1);
             if u32::from(entry.writes) >= MEASURE_EVERY.max((entry.heap / 1024).min(60_000)) {
-                self.remeasure(engine, addr, bucket)?;
+                self.remeasure(engine, addr, place)?;
             }
         }
         Ok(result)
@@ -176,9 +176,9 @@ impl<P: Send + 'static> Table<P> {
         &mut self,
         engine: &mut Engine,
         addr: Addr<'_>,
-        bucket: usize,
+        place: usize,
     ) -> Result<()> {
-        let entry = self.groups[addr.group].entry_mut(bucket);
+        let entry = self.groups[addr.group].entry_mut(place);
         let Some(payload) = &entry.value else {
             return Ok(());
         };
