@@ -3,7 +3,8 @@
 use crate::events::{Event, GAMMA, Id, fnv1a64, mix64};
 use operators::{Collector, Element, Operator, OperatorContext, Result, Sink, WindowResult};
 use serde::{Deserialize, Serialize};
-use state_backend::{KeyScope, MapDef, MapState, StateStore, ValueDef, ValueState};
+use state_backend::{StateStore, ValueDef, ValueState};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use time_engine::window::StatsAcc;
@@ -265,15 +266,19 @@ impl Operator for Histories {
     }
 }
 
+/// By other item. One value an item, as Flink's heap backend keeps the map of one key: an event counts forty of its
+/// entries, which lie together.
+type Counts = HashMap<Id, u32, foldhash::fast::RandomState>;
+
 /// How often items occur together, and the best of each.
 #[derive(Debug, Default)]
 pub struct CoCounts {
-    counts: MapState<Id, u32>,
+    counts: ValueState<Counts>,
     top: ValueState<Vec<(Id, u32)>>,
     updates: Arc<AtomicU64>,
 }
 
-const COUNTS: MapDef<Id, u32> = MapDef::new("co_counts");
+const COUNTS: ValueDef<Counts> = ValueDef::new("co_counts");
 const TOP: ValueDef<Vec<(Id, u32)>> = ValueDef::new("top");
 const TOP_ITEMS: usize = 20;
 const RECOMMENDED: usize = 10;
@@ -295,21 +300,26 @@ impl CoCounts {
             .filter(|top| top.len() >= TOP_ITEMS)
             .and_then(|top| top.last())
             .map_or(0, |last| last.1);
-        for other in others {
-            let n = self.counts.update_or_insert_with(
-                &mut cx.state,
-                other,
-                || 0,
-                |n| {
+        let mut better: Vec<(Id, u32)> = Vec::new();
+        self.counts
+            .update_or_insert_with(&mut cx.state, Counts::default, |counts| {
+                for other in others {
+                    let n = counts.entry(*other).or_insert(0);
                     *n += 1;
-                    *n
-                },
-            )?;
-            if n >= least {
-                self.top
-                    .update_or_insert_with(&mut cx.state, Vec::new, |top| rank(top, *other, n))?;
-            }
+                    if *n >= least {
+                        better.push((*other, *n));
+                    }
+                }
+            })?;
+        if better.is_empty() {
+            return Ok(());
         }
+        self.top
+            .update_or_insert_with(&mut cx.state, Vec::new, |top| {
+                for (other, n) in better {
+                    rank(top, other, n);
+                }
+            })?;
         Ok(())
     }
 }
@@ -331,17 +341,8 @@ impl Operator for CoCounts {
     type Out = Vec<Id>;
 
     fn open(&mut self, store: &mut StateStore) -> Result<()> {
-        self.counts = store.map(&COUNTS)?;
+        self.counts = store.value(&COUNTS)?;
         self.top = store.value(&TOP)?;
-        Ok(())
-    }
-
-    /// The entries of a long list are asked for a few at a time, where they are counted.
-    fn prefetch(&self, message: &CoMessage, state: &mut KeyScope<'_>) -> Result<()> {
-        state.prefetch();
-        if let CoMessage::With { other, .. } = message {
-            self.counts.prefetch(state, [other])?;
-        }
         Ok(())
     }
 
@@ -360,10 +361,7 @@ impl Operator for CoCounts {
                 if new {
                     self.updates
                         .fetch_add(others.len() as u64, Ordering::Relaxed);
-                    for some in others.chunks(16) {
-                        self.counts.prefetch(&mut cx.state, some)?;
-                        self.count(some, cx)?;
-                    }
+                    self.count(&others, cx)?;
                 }
                 let top = self.top.get(&mut cx.state)?.map_or(&[][..], Vec::as_slice);
                 let unseen = top
