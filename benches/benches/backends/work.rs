@@ -1,22 +1,18 @@
-//! Read-modify-write of one of 200,000 keys of 16 bytes with 100-byte values: the store over each
-//! backend, a plain hash table as the limit, redb alone and (feature `fjall`) an LSM tree on the same
-//! work.
-//!
-//! `cargo bench -p benches --bench backends` (`--features fjall`). `weir bench backends` measures
-//! larger state, latencies, checkpoints and memory.
+//! The work that all engines of `backends` are given, and Weir's own engines: read-modify-write of one of 200,000
+//! keys of 16 bytes with 100-byte values. The package in `benches/rocksdb` gives the same work to RocksDB.
 
-use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
 use redb::{Database, Durability, ReadableTable, TableDefinition};
 use state_backend::{
     BackendConfig, PumpBudget, StateStore, StoreOptions, ValueDef, ValueState, disk::DiskOptions,
 };
 use std::{collections::HashMap, hint::black_box, path::Path};
 
-const KEYS: u64 = 200_000;
-const OPS: u64 = 10_000;
-const VALUE: usize = 100;
+pub(crate) const KEYS: u64 = 200_000;
+pub(crate) const OPS: u64 = 10_000;
+pub(crate) const VALUE: usize = 100;
 
-type Key = (u64, u64);
+pub(crate) type Key = (u64, u64);
 
 fn mix64(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -24,7 +20,7 @@ fn mix64(mut z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-fn key(id: u64) -> Key {
+pub(crate) fn key(id: u64) -> Key {
     (mix64(id), id)
 }
 
@@ -34,7 +30,7 @@ fn draw(round: &mut u64) -> Vec<u64> {
     (0..OPS).map(|n| mix64((*round << 32) + n) % KEYS).collect()
 }
 
-trait Subject {
+pub(crate) trait Subject {
     /// Adds one to the counter at the head of the value of each key.
     fn round(&mut self, ids: &[u64]);
 }
@@ -58,15 +54,15 @@ impl Subject for Plain {
     }
 }
 
-struct Stored {
+/// A store over some backend.
+pub(crate) struct Stored {
     store: StateStore,
     values: ValueState<Vec<u8>>,
     chunks: Vec<state_backend::DeltaChunk>,
 }
 
 impl Stored {
-    fn filled(store: StateStore) -> Self {
-        let mut store = store;
+    pub(crate) fn filled(mut store: StateStore) -> Self {
         let values = store.value(&ValueDef::new("values")).expect("register");
         for id in 0..KEYS {
             let value = vec![0; VALUE];
@@ -145,30 +141,31 @@ impl Subject for RedbAlone {
     }
 }
 
-fn measure(criterion: &mut Criterion) {
-    let dir = tempfile::tempdir().expect("temporary directory");
-    let at = |name: &str| dir.path().join(name);
-    let disk = || {
-        DiskOptions::default()
-            .with_cache_bytes(8 << 20)
-            .with_write_buffer_bytes(2 << 20)
-    };
+/// How the store of a subject that has not room for all is configured: a quarter of the state, which takes about
+/// 45 MB as the budget counts.
+pub(crate) const QUARTER: u64 = 12 << 20;
+
+/// Makes a subject, filled, when its turn has come.
+pub(crate) type Make<'a> = Box<dyn Fn() -> Box<dyn Subject> + 'a>;
+
+fn disk() -> DiskOptions {
+    DiskOptions::default()
+        .with_cache_bytes(8 << 20)
+        .with_write_buffer_bytes(2 << 20)
+}
+
+/// The hash table that is the limit, the stores over Weir's backends, and redb alone; files go below `dir`.
+pub(crate) fn subjects(dir: &Path) -> Vec<(&'static str, Make<'_>)> {
     let fs = |name: &str| BackendConfig::Fs {
-        dir: at(name),
+        dir: dir.join(name),
         options: disk(),
     };
     let redb = |name: &str| BackendConfig::Redb {
-        dir: at(name),
+        dir: dir.join(name),
         options: disk(),
     };
-    // All state takes about 45 MB as the budget counts.
-    let (all, quarter) = (1 << 30, 12 << 20);
-    type Make<'a> = Box<dyn Fn() -> Box<dyn Subject> + 'a>;
-    #[cfg_attr(
-        not(feature = "fjall"),
-        expect(unused_mut, reason = "the feature adds one")
-    )]
-    let mut subjects: Vec<(&str, Make<'_>)> = vec![
+    let all = 1 << 30;
+    vec![
         ("hash_table", Box::new(|| Box::new(Plain::filled()))),
         (
             "memory",
@@ -184,32 +181,24 @@ fn measure(criterion: &mut Criterion) {
         ),
         (
             "fs_quarter_in_memory",
-            Box::new(move || Box::new(Stored::open(fs("fs4"), quarter))),
+            Box::new(move || Box::new(Stored::open(fs("fs4"), QUARTER))),
         ),
         (
             "redb_quarter_in_memory",
-            Box::new(move || Box::new(Stored::open(redb("redb4"), quarter))),
+            Box::new(move || Box::new(Stored::open(redb("redb4"), QUARTER))),
         ),
         (
             "redb_alone",
-            Box::new(|| Box::new(RedbAlone::filled(dir.path(), 20 << 20))),
+            Box::new(move || Box::new(RedbAlone::filled(dir, 20 << 20))),
         ),
-    ];
-    #[cfg(feature = "fjall")]
-    subjects.push((
-        "fjall_quarter_in_memory",
-        Box::new(|| {
-            let backend = benches::fjall_backend::FjallBackend::open(&at("fjall"), 8 << 20);
-            let options = StoreOptions::default().with_memory_budget_bytes(quarter);
-            let backend = Box::new(backend.expect("open"));
-            let store = StateStore::with_backend(backend, options).expect("open");
-            Box::new(Stored::filled(store))
-        }),
-    ));
+    ]
+}
 
+/// Times rounds of each subject.
+pub(crate) fn measure(criterion: &mut Criterion, subjects: &[(&str, Make<'_>)]) {
     let mut group = criterion.benchmark_group("read_modify_write");
     group.sample_size(10).throughput(Throughput::Elements(OPS));
-    for (name, make) in &subjects {
+    for (name, make) in subjects {
         let mut subject = make();
         let mut round = 0;
         group.bench_function(BenchmarkId::from_parameter(name), |bencher| {
@@ -222,6 +211,3 @@ fn measure(criterion: &mut Criterion) {
     }
     group.finish();
 }
-
-criterion_group!(benches, measure);
-criterion_main!(benches);
