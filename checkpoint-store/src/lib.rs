@@ -67,9 +67,9 @@ mod ids;
 mod inspect;
 mod manifest;
 mod merge;
+mod operator_rows;
 mod parquet;
 pub mod protocol;
-mod read_ahead;
 mod restore;
 mod rows;
 mod savepoint;
@@ -98,6 +98,7 @@ pub use manifest::{
     CheckpointStats, FORMAT_VERSION, FileRef, Item, Manifest, ManifestKind, OperatorSnapshot,
     OperatorStateEntry, SplitPosition, SubtaskSnapshot,
 };
+pub use operator_rows::OperatorRows;
 pub use parquet::schema;
 pub use protocol::{CheckpointRef, CompactionPolicy, Damage, PassedOver, Retention};
 pub use restore::{RestoreProgress, Restored, StateBatches};

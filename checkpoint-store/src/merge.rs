@@ -5,8 +5,10 @@ use crate::error::Result;
 use crate::ids::BlobPath;
 use crate::manifest::{FileRef, Manifest};
 use crate::parquet::{FileReader, RowGroupRows};
+use arrow_array::{Array, BinaryArray};
 use state_backend::{KeyGroup, KeyGroupRange};
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// One row, borrowed from the row group it was read from.
@@ -35,6 +37,8 @@ pub(crate) struct MergedRows {
     /// The cursor with the least key apart from the current one: as long as that key is greater,
     /// the current cursor goes on without any search.
     runner_up: Option<usize>,
+    /// The key group of the last run, and about how many rows it has.
+    sized: Option<(u16, u64)>,
     bytes_read: u64,
 }
 
@@ -64,15 +68,25 @@ impl MergedRows {
         files: impl IntoIterator<Item = &'a FileRef>,
         groups: KeyGroupRange,
     ) -> Self {
+        let located = files.into_iter().map(|file| (manifest.locate(file), file));
+        Self::located(blobs, located, groups)
+    }
+
+    /// As [`new`](Self::new), of files whose places are known.
+    pub(crate) fn located<'a>(
+        blobs: &Arc<dyn BlobStore>,
+        files: impl IntoIterator<Item = (BlobPath, &'a FileRef)>,
+        groups: KeyGroupRange,
+    ) -> Self {
         let mut waiting: Vec<Waiting> = files
             .into_iter()
             .enumerate()
-            .filter_map(|(age, file)| {
+            .filter_map(|(age, (path, file))| {
                 let start = file.groups.start().max(groups.start());
                 let end = file.groups.end().min(groups.end());
                 Some(Waiting {
                     age,
-                    path: manifest.locate(file),
+                    path,
                     file: file.clone(),
                     groups: KeyGroupRange::new(start, end).ok()?,
                 })
@@ -85,6 +99,7 @@ impl MergedRows {
             open: Vec::new(),
             current: None,
             runner_up: None,
+            sized: None,
             bytes_read: 0,
         }
     }
@@ -94,15 +109,52 @@ impl MergedRows {
         self.bytes_read
     }
 
-    /// How many rows the key group of the row given last has, about: as many as the file that has the most
-    /// of it in row groups of its own. Key groups that share row groups are small, and count as none.
-    pub(crate) fn rows_of(&self, group: KeyGroup) -> u64 {
+    fn rows_of(&self, group: KeyGroup) -> u64 {
         let of_file = |cursor: &Cursor| cursor.reader.rows_of(group);
         self.open.iter().map(of_file).max().unwrap_or(0)
     }
 
     /// The next row; a deletion is a row without value. After an error the merge is of no use.
     pub(crate) fn next(&mut self) -> Result<Option<Row<'_>>> {
+        self.step()?;
+        Ok(self
+            .current
+            .and_then(|at| self.open.get(at))
+            .map(Cursor::row))
+    }
+
+    /// The next rows that are alive, as many as lie side by side in one key group of one row group. After an
+    /// error the merge is of no use.
+    pub(crate) fn next_run(&mut self) -> Result<Option<Run<'_>>> {
+        loop {
+            self.step()?;
+            let Some(current) = self.current else {
+                return Ok(None);
+            };
+            let cursor = &self.open[current];
+            if cursor.rows.values.is_null(cursor.at) {
+                continue;
+            }
+            let until = self.runner_up.map(|other| self.open[other].key());
+            let end = cursor.run_end(until, self.waiting.front());
+            let group = KeyGroup::new(cursor.key().0);
+            let rows = cursor.at..end;
+            self.open[current].at = end - 1;
+            let group_rows = match self.sized {
+                Some((sized, rows)) if sized == group.get() => rows,
+                _ => self.rows_of(group),
+            };
+            self.sized = Some((group.get(), group_rows));
+            return Ok(Some(Run {
+                group,
+                source: &self.open[current].rows,
+                rows,
+                group_rows,
+            }));
+        }
+    }
+
+    fn step(&mut self) -> Result<()> {
         if let Some(current) = self.current {
             let ended = !self.advance(current)?;
             if ended || !self.still_least(current) {
@@ -112,10 +164,7 @@ impl MergedRows {
         if self.current.is_none() {
             self.search()?;
         }
-        Ok(self
-            .current
-            .and_then(|at| self.open.get(at))
-            .map(Cursor::row))
+        Ok(())
     }
 
     /// Moves a cursor on; at its end it is closed, and false returned.
@@ -188,6 +237,65 @@ impl MergedRows {
     }
 }
 
+/// First of the rows `from..to` that is not `before`, which only those at the front are; found in steps that
+/// double, since it is often near.
+fn first_beyond(from: usize, to: usize, before: impl Fn(usize) -> bool) -> usize {
+    let (mut low, mut step) = (from, 1);
+    while low + step <= to && before(low + step - 1) {
+        low += step;
+        step *= 2;
+    }
+    let mut high = (low + step - 1).min(to);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if before(middle) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    low
+}
+
+/// Rows side by side in a row group, all of one key group and alive.
+#[derive(Debug)]
+pub(crate) struct Run<'a> {
+    pub(crate) group: KeyGroup,
+    source: &'a RowGroupRows,
+    rows: Range<usize>,
+    /// How many rows the key group has, about: as many as the file that has the most of it in row groups of
+    /// its own. Key groups that share row groups are small, and count as none.
+    pub(crate) group_rows: u64,
+}
+
+impl Run<'_> {
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Key and value of each row.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let RowGroupRows { keys, values, .. } = self.source;
+        let rows = self.rows.clone();
+        rows.map(|row| (keys.value(row), values.value(row)))
+    }
+
+    /// Offsets and bytes of the keys.
+    pub(crate) fn keys(&self) -> (&[i32], &[u8]) {
+        self.column(&self.source.keys)
+    }
+
+    /// Offsets and bytes of the values.
+    pub(crate) fn values(&self) -> (&[i32], &[u8]) {
+        self.column(&self.source.values)
+    }
+
+    fn column<'c>(&self, column: &'c BinaryArray) -> (&'c [i32], &'c [u8]) {
+        let offsets = &column.value_offsets()[self.rows.start..=self.rows.end];
+        (offsets, column.value_data())
+    }
+}
+
 impl Cursor {
     fn open(blobs: &Arc<dyn BlobStore>, file: Waiting, bytes: &mut u64) -> Result<Option<Self>> {
         let Waiting {
@@ -238,6 +346,25 @@ impl Cursor {
 
     fn key(&self) -> (u16, &[u8]) {
         self.rows.key(self.at)
+    }
+
+    /// Where the live rows of this row's key group end that come before any other cursor's, `until` being the
+    /// least of those.
+    fn run_end(&self, until: Option<(u16, &[u8])>, waiting: Option<&Waiting>) -> usize {
+        let (groups, values) = (&self.rows.groups, &self.rows.values);
+        let group = groups.value(self.at);
+        if waiting.is_some_and(|file| file.groups.start().get() <= group) {
+            return self.at + 1;
+        }
+        let last = self.at + 1;
+        let mut end = first_beyond(last, self.rows.len(), |row| groups.value(row) == group);
+        if let Some(until) = until.filter(|(other, _)| *other == group) {
+            end = first_beyond(last, end, |row| self.rows.key(row) < until);
+        }
+        if values.null_count() > 0 {
+            end = (last..end).find(|row| values.is_null(*row)).unwrap_or(end);
+        }
+        end
     }
 
     fn row(&self) -> Row<'_> {

@@ -4,13 +4,14 @@ use crate::error::{Error, Result};
 use crate::ids::OperatorUid;
 use crate::manifest::{FileRef, Manifest, OperatorSnapshot};
 use crate::merge::MergedRows;
+use crate::operator_rows::OperatorRows;
 use crate::parquet::BatchBuilder;
 use crate::protocol::Damage;
-use crate::read_ahead::{Portions, Stop, read_ahead};
 use crate::store::CheckpointStore;
 use arrow_array::RecordBatch;
-use state_backend::{DeltaChunk, KeyGroup, KeyGroupRange, StateId, StateStore};
+use state_backend::{KeyGroup, KeyGroupRange, StateStore};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// How far a restore has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,146 +35,83 @@ pub struct Restored {
     pub bytes_read: u64,
 }
 
-/// Rows on their way from the files to the state store.
-struct Portion<'a> {
-    state: &'a str,
-    chunks: Vec<DeltaChunk>,
-    /// How many rows the key groups have that are in more portions than this, about.
-    expected: Vec<(KeyGroup, u64)>,
-    /// What is restored when these are taken in.
-    restored: Restored,
-    /// Of its state.
-    is_last: bool,
-}
-
-/// A portion holds about this many bytes: several key groups of a large state, for several threads.
-const PORTION_BYTES: usize = 16 << 20;
-
-/// Reads the live rows of one state, a portion at a time.
-fn read_state<'a>(
-    mut rows: MergedRows,
-    state: &'a str,
-    restored: &mut Restored,
-    portions: &Portions<Portion<'a>>,
-) -> Result<(), Stop> {
-    let bytes_before = restored.bytes_read;
-    let (mut chunks, mut bytes) = (Vec::new(), 0);
-    let mut open: Option<DeltaChunk> = None;
-    while let Some(row) = rows.next()? {
-        let Some(value) = row.value else { continue };
-        let group = KeyGroup::new(row.group);
-        if let Some(chunk) = &mut open
-            && chunk.group == group
-            && bytes + chunk.bytes() < PORTION_BYTES
-        {
-            chunk.push(row.key, Some(value));
-            continue;
-        }
-        // The next is about as large as the last.
-        let like = |of: fn(&DeltaChunk) -> usize| open.as_ref().map_or(0, |last| of(last) * 9 / 8);
-        let (len, size) = (like(DeltaChunk::len), like(DeltaChunk::bytes));
-        let mut chunk = DeltaChunk::with_capacity(StateId::new(0), group, len, size);
-        chunk.push(row.key, Some(value));
-        if let Some(full) = open.replace(chunk) {
-            bytes += full.bytes();
-            restored.rows += full.len() as u64;
-            let cut = (full.group == group).then(|| (group, rows.rows_of(group)));
-            chunks.push(full);
-            if bytes >= PORTION_BYTES {
-                restored.bytes_read = bytes_before + rows.bytes_read();
-                bytes = 0;
-                portions.put(Portion {
-                    state,
-                    chunks: std::mem::take(&mut chunks),
-                    expected: cut.into_iter().collect(),
-                    restored: *restored,
-                    is_last: false,
-                })?;
-            }
-        }
-    }
-    restored.rows += open.as_ref().map_or(0, DeltaChunk::len) as u64;
-    restored.bytes_read = bytes_before + rows.bytes_read();
-    chunks.extend(open);
-    portions.put(Portion {
-        state,
-        chunks,
-        expected: Vec::new(),
-        restored: *restored,
-        is_last: true,
-    })
-}
-
 impl CheckpointStore {
-    /// Restores the key groups of `groups` of an operator into a state store: its catalog, then
-    /// each state's rows in ascending order of key group and key.
+    /// Restores the key groups of an operator into a state store: its catalog, and each state's rows.
     ///
-    /// An operator that the checkpoint does not have is new, and nothing is restored. Files are read on
-    /// another thread than this one, which takes the rows in. Memory: one row group a file of the chain,
-    /// and three portions of 16 MiB on their way.
+    /// An operator that the checkpoint does not have is new, and nothing is restored. In memory the rows of
+    /// registered states go straight into their tables, on up to four threads, and those of others wait
+    /// encoded until they are registered; to restore before that, use
+    /// [`restore_lazily`](Self::restore_lazily). Memory beside the state: on each thread one row group a
+    /// file of the chain; over a backend on disk one thread reads, and three portions of 16 MiB are on
+    /// their way.
     ///
     /// # Errors
     /// [`Error::Corrupted`] or [`Error::Missing`] for damaged files: the state store is then to be
     /// thrown away, and the checkpoint before to be tried. [`Error::State`] when the state store
-    /// refuses, [`Error::Incompatible`] for key groups that the operator does not have.
+    /// refuses, [`Error::Incompatible`] when it has other key groups than the operator.
     pub fn restore(
         &self,
         manifest: &Manifest,
         operator: &OperatorUid,
-        groups: KeyGroupRange,
         into: &mut StateStore,
-        progress: &mut dyn FnMut(RestoreProgress<'_>),
+        progress: &mut (dyn FnMut(RestoreProgress<'_>) + Send),
     ) -> Result<Restored> {
-        let mut restored = Restored::default();
         let Some(operator) = manifest.operator(operator) else {
-            return Ok(restored);
+            return Ok(Restored::default());
         };
-        check_groups(operator, groups)?;
-        if into.max_parallelism().get() != operator.max_parallelism {
+        let rows = self.rows_for(manifest, operator, into)?;
+        let outcome = into.restore_all_from(&operator.catalog, &rows.reporting(progress));
+        rows.outcome_of(outcome)
+    }
+
+    /// As [`restore`](Self::restore), except that the rows of a state are read when the state is registered:
+    /// so that a store in memory can be restored before its states are known and no row waits, nor passes
+    /// twice. None for an operator that the checkpoint does not have.
+    ///
+    /// When all states are registered call [`StateStore::finish_restore`], and then
+    /// [`OperatorRows::outcome`]: whatever became of the registrations, it tells whether the checkpoint
+    /// turned out to be damaged. Until then the checkpoint must not be deleted.
+    ///
+    /// # Errors
+    /// As [`restore`](Self::restore).
+    pub fn restore_lazily(
+        &self,
+        manifest: &Manifest,
+        operator: &OperatorUid,
+        into: &mut StateStore,
+    ) -> Result<Option<Arc<OperatorRows>>> {
+        let Some(operator) = manifest.operator(operator) else {
+            return Ok(None);
+        };
+        let rows = Arc::new(self.rows_for(manifest, operator, into)?);
+        let outcome = into.restore_from(&operator.catalog, Arc::clone(&rows) as _);
+        rows.outcome_of(outcome)?;
+        Ok(Some(rows))
+    }
+
+    fn rows_for(
+        &self,
+        manifest: &Manifest,
+        operator: &OperatorSnapshot,
+        into: &StateStore,
+    ) -> Result<OperatorRows> {
+        let (found, wanted) = (operator.max_parallelism, into.max_parallelism().get());
+        if found != wanted {
             return Err(Error::Incompatible {
                 operator: operator.uid.to_string(),
-                reason: format!(
-                    "it has {} key groups, and the state store {}",
-                    operator.max_parallelism,
-                    into.max_parallelism().get()
-                ),
+                reason: format!("it has {found} key groups, and the state store {wanted}"),
             });
         }
-        into.restore_catalog(&operator.catalog)?;
-        let concerned = operator
-            .chain
-            .iter()
-            .filter(|file| file.groups.intersects(groups));
-        let bytes_total = concerned.map(|file| file.bytes).sum();
-        let read = |portions: &Portions<_>| {
-            let mut read = Restored::default();
-            for state in states_of(operator) {
-                let files = files_of(operator, state);
-                let rows = MergedRows::new(&self.blobs, manifest, files, groups);
-                read_state(rows, state, &mut read, portions)?;
-            }
-            Ok(())
-        };
-        let take = |portion: Portion<'_>| {
-            let state = portion.state;
-            for (group, rows) in portion.expected {
-                into.expect_rows(state, group, rows);
-            }
-            into.restore_chunks(state, portion.chunks)?;
-            let told = restored.rows >> 16;
-            restored = portion.restored;
-            if portion.is_last || restored.rows >> 16 > told {
-                progress(RestoreProgress {
-                    state,
-                    rows: restored.rows,
-                    bytes_read: restored.bytes_read,
-                    bytes_total,
-                });
-            }
-            Ok(())
-        };
-        read_ahead(read, take)?;
-        Ok(restored)
+        let unknown = |state: &&str| operator.catalog.get(state).is_none();
+        if let Some(state) = states_of(operator).into_iter().find(unknown) {
+            return Err(state_backend::Error::UnknownState(state.to_owned()).into());
+        }
+        Ok(OperatorRows::new(
+            &self.blobs,
+            manifest,
+            operator,
+            into.range(),
+        ))
     }
 
     /// Visits the rows of one state in ascending order of key group and key: group, key, value.
@@ -194,11 +132,11 @@ impl CheckpointStore {
             return Ok(count);
         };
         let mut rows = MergedRows::new(&self.blobs, manifest, files_of(operator, state), groups);
-        while let Some(row) = rows.next()? {
-            if let Some(value) = row.value {
-                visit(KeyGroup::new(row.group), row.key, value)?;
-                count += 1;
+        while let Some(run) = rows.next_run()? {
+            for (key, value) in run.iter() {
+                visit(run.group, key, value)?;
             }
+            count += run.len() as u64;
         }
         Ok(count)
     }
@@ -269,19 +207,6 @@ impl CheckpointStore {
         }
         Ok(damage)
     }
-}
-
-fn check_groups(operator: &OperatorSnapshot, groups: KeyGroupRange) -> Result<()> {
-    if groups.end().get() < operator.max_parallelism {
-        return Ok(());
-    }
-    Err(Error::Incompatible {
-        operator: operator.uid.to_string(),
-        reason: format!(
-            "it has {} key groups, and {groups} were asked for",
-            operator.max_parallelism
-        ),
-    })
 }
 
 /// Names of the states that have files.

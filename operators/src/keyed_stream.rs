@@ -138,11 +138,12 @@ where
     O: Operator<In = T>,
     S: KeySelector<T>,
 {
-    let mut store = cx.store(uid)?;
-    store.set_key_type::<S::Key>();
-    operator.open(&mut store)?;
     let max = cx.config().max_parallelism;
-    let timers = KeyTimers::open::<S::Key>(&mut store, max)?;
+    let (store, timers) = cx.store(uid, |store| {
+        store.set_key_type::<S::Key>();
+        operator.open(store)?;
+        KeyTimers::open::<S::Key>(store, max)
+    })?;
     if let Some(function) = operator.checkpointed() {
         function.initialize_state(&cx.operator_state(uid)?)?;
     }

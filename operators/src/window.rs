@@ -3,7 +3,7 @@
 use crate::graph::lock;
 use crate::key::KeySelector;
 use crate::keyed_stream::KeyedStream;
-use crate::runtime::windows::WindowLink;
+use crate::runtime::windows::{RegisteredWindows, WindowLink};
 use crate::side_output::{OutputTag, SideOutputs};
 use crate::stream::{SideNodes, Stream};
 use serde::{Serialize, de::DeserializeOwned};
@@ -117,24 +117,27 @@ impl<T: Send + 'static, S: KeySelector<T>> KeyedStream<T, S> {
         let sides = SideNodes::default();
         let takers = Arc::clone(&sides);
         self.keyed_task(uid, None, move |cx, uid, next| {
-            let mut store = cx.store(uid)?;
-            store.set_key_type::<S::Key>();
+            let windows = make()?;
+            let registered = cx.store(uid, |store| {
+                store.set_key_type::<S::Key>();
+                RegisteredWindows::open::<S::Key>(&windows, store)
+            })?;
             let mut outputs = SideOutputs::default();
             for side in lock(&takers).iter() {
                 side(cx, &mut outputs)?;
             }
             let snapshots = cx.snapshots(uid)?;
             Ok(Box::new(WindowLink::open(
-                make()?,
+                windows,
                 Arc::clone(&extract),
                 Arc::clone(&selector),
-                store,
+                registered,
                 outputs,
                 Some(late::<T>()),
                 cx.info(uid),
                 snapshots,
                 next,
-            )?))
+            )))
         })
         .with_sides(sides)
     }

@@ -1,6 +1,6 @@
 //! Rows on their way into a checkpoint or out of one.
 
-use crate::{KeyGroup, StateId};
+use crate::{KeyGroup, RestoredRows, StateId};
 
 /// Rows of one state and one key group, in one allocation for all their bytes.
 ///
@@ -58,6 +58,15 @@ impl DeltaChunk {
         let key_end = self.data.len();
         self.data.extend_from_slice(value.unwrap_or_default());
         self.close_row(start, key_end, value.is_none());
+    }
+
+    /// Appends rows that are alive.
+    pub(crate) fn extend(&mut self, rows: &RestoredRows<'_>) {
+        self.data.reserve(rows.bytes());
+        self.rows.reserve(rows.len());
+        for (key, value) in rows.iter() {
+            self.push(key, Some(value));
+        }
     }
 
     /// Appends a row whose value `encode` writes; an error leaves the chunk as it was.

@@ -247,6 +247,7 @@ mod shape;
 #[cfg(any(feature = "fs", feature = "redb"))]
 mod short_key;
 mod snapshot;
+mod source;
 mod store;
 mod table;
 #[cfg(feature = "testing")]
@@ -280,5 +281,6 @@ pub use row_key::PreparedKey;
 pub use scope::KeyScope;
 pub use shape::Shape;
 pub use snapshot::{PumpBudget, PumpStatus, SnapshotKind};
+pub use source::{RestoreSource, RestoredRows, TakeRows};
 pub use store::{LocalState, Sealing, StateStore, StoreStats};
 pub use ttl::{Ttl, UpdateType, Visibility};

@@ -126,7 +126,7 @@ fn state_moves_between_backends_and_parallelisms() {
             let mut part = open(backend, parallelism, index);
             let mut rows = 0;
             let restored = store
-                .restore(from, &uid, part.range(), &mut part, &mut |p| rows = p.rows)
+                .restore(from, &uid, &mut part, &mut |p| rows = p.rows)
                 .unwrap();
             assert_eq!(restored.rows, rows);
             let count = part.value(&COUNT).unwrap();
@@ -156,7 +156,7 @@ fn state_moves_between_backends_and_parallelisms() {
     let mut other =
         StateStore::open(StoreOptions::new().with_key_groups(max, KeyGroupRange::all(max)))
             .unwrap();
-    let refused = store.restore(&latest, &uid, other.range(), &mut other, &mut |_| {});
+    let refused = store.restore(&latest, &uid, &mut other, &mut |_| {});
     assert!(
         matches!(refused, Err(Error::Incompatible { .. })),
         "{refused:?}"

@@ -261,7 +261,7 @@ fn a_typed_savepoint_restores_like_any_other() {
     check_profiles(batch.column_by_name("typed").unwrap(), 8);
     let mut state = StateStore::open(StoreOptions::new()).unwrap();
     let restored = store
-        .restore(&saved, &uid, state.range(), &mut state, &mut |_| {})
+        .restore(&saved, &uid, &mut state, &mut |_| {})
         .unwrap();
     assert_eq!(restored.rows, 4 * 8);
     let profiles = state.value(&PROFILE).unwrap();

@@ -164,10 +164,9 @@ impl Checkpoints {
 
     /// Restores everything into a fresh store.
     pub(crate) fn restore(&self, manifest: &Manifest, into: &mut StateStore) -> Result<u64> {
-        let groups = into.range();
         let restored = self
             .store
-            .restore(manifest, &self.operator, groups, into, &mut |_| {})?;
+            .restore(manifest, &self.operator, into, &mut |_| {})?;
         Ok(restored.rows)
     }
 }

@@ -276,8 +276,13 @@ impl<'a> BuildContext<'a> {
         ))
     }
 
-    /// The store of one operator's subtask with what the checkpoint has of its key groups.
-    pub(crate) fn store(&mut self, uid: &Arc<str>) -> Result<StateStore> {
+    /// The store of one operator's subtask with what the checkpoint has of its key groups, and what
+    /// `register` returns, which registers all states that the operator begins with.
+    pub(crate) fn store<R>(
+        &mut self,
+        uid: &Arc<str>,
+        register: impl FnOnce(&mut StateStore) -> Result<R>,
+    ) -> Result<(StateStore, R)> {
         let config = self.config();
         let narrow = |n: usize| u16::try_from(n).unwrap_or(u16::MAX);
         let max = config.max_parallelism;
@@ -296,14 +301,16 @@ impl<'a> BuildContext<'a> {
         if let (Some(manifest), Some(checkpoint)) = (&self.deployment.restore, &config.checkpoint) {
             let (info, clock) = (self.info(uid), &*config.clock);
             let local = config.local_recovery;
-            let (store, restored) =
-                restore::open(options, local, checkpoint, manifest, &info, clock)?;
+            let part = (&info, clock);
+            let (store, registered, restored) =
+                restore::open(options, local, checkpoint, manifest, part, register)?;
             self.restored.extend(restored);
-            return Ok(store);
+            return Ok((store, registered));
         }
         let mut store = StateStore::open(options)?;
         store.set_time(config.clock.now().as_millis());
-        Ok(store)
+        let registered = register(&mut store)?;
+        Ok((store, registered))
     }
 
     /// Writes down what barriers overtake, in a job where they do.

@@ -7,6 +7,7 @@ use crate::runtime::snapshot::micros;
 use crate::status::{RestoreSource, StateRestore};
 use checkpoint_store::{Manifest, OperatorUid};
 use state_backend::{LocalState, Sealing, StateStore, StoreOptions};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use time_engine::Clock;
 
 /// What tells the state of one operator in one checkpoint from every other: whose checkpoint it is, and
@@ -23,21 +24,24 @@ fn label(manifest: &Manifest, uid: &OperatorUid) -> Option<Vec<u8>> {
     serde_json::to_vec(&(checkpoint, uid, operator.max_parallelism, catalog, chain)).ok()
 }
 
-/// Opens a store with what the checkpoint has of its key groups; nothing to tell of an operator that it
-/// does not have.
-pub(crate) fn open(
+/// Opens a store with what the checkpoint has of its key groups, and has `register` register the states of
+/// its operator, into which a store in memory reads their rows. Nothing is told of an operator that the
+/// checkpoint does not have.
+///
+/// Whatever `register` makes of it, a checkpoint that turns out to be damaged is an error of its own, so
+/// that the job goes on from the one before.
+pub(crate) fn open<R>(
     options: StoreOptions,
     local: LocalRecovery,
     checkpoint: &CheckpointConfig,
     manifest: &Manifest,
-    info: &SubtaskInfo,
-    clock: &dyn Clock,
-) -> Result<(StateStore, Option<StateRestore>)> {
+    (info, clock): (&SubtaskInfo, &dyn Clock),
+    register: impl FnOnce(&mut StateStore) -> Result<R>,
+) -> Result<(StateStore, R, Option<StateRestore>)> {
     let uid = OperatorUid::new(&*info.operator)?;
     let started = clock.elapsed();
     let operator = manifest.operator(&uid);
     let label = label(manifest, &uid).filter(|_| local == LocalRecovery::OnCleanStop);
-    let range = options.range();
     let (mut store, found) = match (&label, operator) {
         (Some(label), Some(operator)) => {
             StateStore::open_sealed(options, label, &operator.catalog)?
@@ -62,19 +66,33 @@ pub(crate) fn open(
             restore.refused = Some(reason);
         }
     }
-    if restore.source == RestoreSource::Checkpoint {
-        let restored = checkpoint
+    let rows = match restore.source {
+        RestoreSource::Checkpoint => checkpoint
             .store
-            .restore(manifest, &uid, range, &mut store, &mut |_| {})?;
+            .restore_lazily(manifest, &uid, &mut store)?,
+        RestoreSource::Local => None,
+    };
+    let registered = if let Some(rows) = rows {
+        let outcome = catch_unwind(AssertUnwindSafe(|| register(&mut store)));
+        let finished = match &outcome {
+            Ok(Ok(_)) => store.finish_restore(),
+            _ => Ok(()),
+        };
+        let restored = rows.outcome()?;
+        let registered = outcome.unwrap_or_else(|panic| resume_unwind(panic))?;
+        finished?;
         restore.rows = restored.rows;
         restore.bytes_read = restored.bytes_read;
-    }
+        registered
+    } else {
+        register(&mut store)?
+    };
     restore.duration_us = micros(clock.elapsed().saturating_sub(started));
     if operator.is_none() {
-        return Ok((store, None));
+        return Ok((store, registered, None));
     }
     tracing::info!(checkpoint = %manifest.id, "{restore}");
-    Ok((store, Some(restore)))
+    Ok((store, registered, Some(restore)))
 }
 
 /// Leaves a store's files for the next start. The state is safe in the checkpoint all the same.

@@ -99,6 +99,39 @@ impl<K, W: KeyedWindows, F: FnMut() -> Option<K>> WindowContext<AccOf<W>> for Co
     }
 }
 
+/// The state of an operator's windows, and the calls that they wait for.
+pub(crate) struct RegisteredWindows<T> {
+    state: ValueState<T>,
+    calls: TimerService<TimerKey>,
+}
+
+impl<T: serde::Serialize + serde::de::DeserializeOwned + Send + 'static> RegisteredWindows<T> {
+    pub(crate) fn open<K: StateKey>(
+        windows: &impl KeyedWindows<State = T>,
+        store: &mut StateStore,
+    ) -> Result<Self> {
+        let max = store.max_parallelism();
+        let state: ValueState<T> = store.value(&ValueDef::new(STATE))?;
+        let mut calls = TimerService::new();
+        let mut damaged = None;
+        store.for_each(&state, |row, state| match split_row_key::<K, ()>(row) {
+            Ok((key, ..)) => {
+                let key = PreparedKey::new(&key, max);
+                for domain in [TimeDomain::Event, TimeDomain::Processing] {
+                    if let Some(at) = windows.next_call(state, domain) {
+                        calls.register(domain, Timer::new(at, TimerKey(key.clone())));
+                    }
+                }
+            }
+            Err(error) => damaged = Some(error),
+        })?;
+        match damaged {
+            Some(error) => Err(error.into()),
+            None => Ok(Self { state, calls }),
+        }
+    }
+}
+
 impl<T, W, S, X> WindowLink<T, W, S, X>
 where
     T: Send + 'static,
@@ -112,38 +145,19 @@ where
         windows: W,
         extract: Arc<X>,
         selector: Arc<S>,
-        mut store: StateStore,
+        (store, registered): (StateStore, RegisteredWindows<W::State>),
         sides: SideOutputs,
         late: Option<OutputTag<T>>,
         info: SubtaskInfo,
         snapshots: SnapshotPart,
         next: Next<ResultOf<S::Key, W>>,
-    ) -> Result<Self> {
-        let max = store.max_parallelism();
-        let state: ValueState<W::State> = store.value(&ValueDef::new(STATE))?;
-        let mut calls = TimerService::new();
-        let mut damaged = None;
-        store.for_each(&state, |row, state| {
-            match split_row_key::<S::Key, ()>(row) {
-                Ok((key, ..)) => {
-                    let key = PreparedKey::new(&key, max);
-                    for domain in [TimeDomain::Event, TimeDomain::Processing] {
-                        if let Some(at) = windows.next_call(state, domain) {
-                            calls.register(domain, Timer::new(at, TimerKey(key.clone())));
-                        }
-                    }
-                }
-                Err(error) => damaged = Some(error),
-            }
-        })?;
-        if let Some(error) = damaged {
-            return Err(error.into());
-        }
-        Ok(Self {
+    ) -> Self {
+        let RegisteredWindows { state, calls } = registered;
+        Self {
             windows,
             extract,
             selector,
-            max,
+            max: store.max_parallelism(),
             store,
             state,
             calls,
@@ -154,7 +168,7 @@ where
             watermark: Timestamp::MIN,
             snapshots,
             next,
-        })
+        }
     }
 
     fn on_element(&mut self, element: Element<T>, cx: &mut TaskContext) -> Result<()> {

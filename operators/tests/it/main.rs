@@ -2,6 +2,7 @@
 
 mod broadcast;
 mod by_hand;
+mod damage;
 mod exactly_once;
 mod local_files;
 mod pipelines;

@@ -1,6 +1,7 @@
 //! The store: all keyed state of one subtask.
 
 mod memory_budget;
+mod read_ahead;
 mod register;
 mod restore;
 mod seal;
@@ -11,8 +12,8 @@ pub use seal::{LocalState, Sealing};
 
 use crate::{
     BackendConfig, BackendStats, Codec, Error, KeyGroup, KeyGroupRange, KeyLike, KeyScope,
-    KeyedState, KeyedStateBackend, MaxParallelism, PreparedKey, Result, StateCatalog, StateKey,
-    StoreOptions,
+    KeyedState, KeyedStateBackend, MaxParallelism, PreparedKey, RestoreSource, Result,
+    StateCatalog, StateKey, StoreOptions,
     catalog::StateEntry,
     engine::Engine,
     key::NO_NAMESPACE,
@@ -26,6 +27,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     fmt,
     ops::ControlFlow,
+    sync::Arc,
 };
 
 /// All keyed state of one subtask, over one backend, with one owner.
@@ -48,6 +50,8 @@ pub struct StateStore {
     dormant: BTreeMap<String, StateEntry>,
     /// Format in which rows are restored, where it is not the table's own.
     incoming: HashMap<String, RowFormat>,
+    /// Has the rows of the dormant states that came with it, if all state stays in the tables.
+    source: Option<Arc<dyn RestoreSource>>,
     next_id: u16,
     restored: bool,
     /// Name of the type of the keys, if it was given.
@@ -158,6 +162,7 @@ impl StateStore {
             slots: HashMap::new(),
             dormant: BTreeMap::new(),
             incoming: HashMap::new(),
+            source: None,
             next_id: 1,
             restored: false,
             key_type: None,

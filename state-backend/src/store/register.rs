@@ -175,7 +175,13 @@ impl StateStore {
         };
         let mut table = Table::new(slot, self.engine.range.len(), info, rows);
         if let Some(stored) = stored {
-            AnyTable::adopt(&mut table, &mut self.engine, stored.format())?;
+            let (used, source) = (self.engine.used, self.source.as_deref());
+            let adopted = AnyTable::adopt(&mut table, &mut self.engine, source, stored.format());
+            if let Err(error) = adopted {
+                // The table goes, with all that it has taken in.
+                self.engine.used = used;
+                return Err(error);
+            }
             self.dormant.remove(name);
             // Chunks that are still to come are as the restored catalog says.
             self.incoming.insert(name.to_owned(), stored.format());

@@ -1,9 +1,148 @@
 //! Restoring: a catalog, then rows, before or after the states are registered.
 
-use super::{StateStore, entry_of};
-use crate::{Change, DeltaChunk, Error, KeyGroup, Result, StateCatalog, StateId, engine::Engine};
+use super::{
+    StateStore, entry_of,
+    read_ahead::{Put, read_ahead},
+};
+use crate::{
+    Change, DeltaChunk, Error, RestoreSource, Result, StateCatalog, StateId, engine::Engine,
+};
+use std::{ops::ControlFlow, sync::Arc};
+
+/// Rows of a source go on to a backend about this many bytes at a time.
+const PORTION_BYTES: usize = 16 << 20;
+
+/// Rows of a source that nobody claims wait in chunks of about this size.
+const WAITING_BYTES: usize = 1 << 20;
 
 impl StateStore {
+    /// Restores from a checkpoint: its catalog, and the rows that `source` has of the store's key groups.
+    ///
+    /// Over a backend on disk all rows are loaded into it at once. In memory those of the registered states
+    /// are taken in at once, those of every other state when it is registered, straight into its table, so
+    /// that no row waits anywhere. So the source has to stay readable until [`finish_restore`]: call that
+    /// when the states are registered. Memory beside the tables is what the source takes to read on up to
+    /// four threads.
+    ///
+    /// [`finish_restore`]: Self::finish_restore
+    ///
+    /// # Errors
+    /// As [`restore_catalog`](Self::restore_catalog) and [`restore_rows`](Self::restore_rows), and those of
+    /// the source.
+    pub fn restore_from(
+        &mut self,
+        catalog: &StateCatalog,
+        source: Arc<dyn RestoreSource>,
+    ) -> Result<()> {
+        self.finish_restore()?;
+        self.restore_catalog(catalog)?;
+        if !self.engine.pinned {
+            return self.load_from(catalog, &*source);
+        }
+        for entry in &catalog.states {
+            self.pull_registered(&entry.name, &*source)?;
+        }
+        self.source = Some(source);
+        Ok(())
+    }
+
+    /// As [`restore_from`](Self::restore_from) and [`finish_restore`](Self::finish_restore) in one.
+    ///
+    /// # Errors
+    /// As theirs.
+    pub fn restore_all_from(
+        &mut self,
+        catalog: &StateCatalog,
+        source: &dyn RestoreSource,
+    ) -> Result<()> {
+        self.finish_restore()?;
+        self.restore_catalog(catalog)?;
+        if !self.engine.pinned {
+            return self.load_from(catalog, source);
+        }
+        for entry in &catalog.states {
+            self.pull_registered(&entry.name, source)?;
+        }
+        self.hold_unclaimed(source)
+    }
+
+    /// Lets go of the source of [`restore_from`](Self::restore_from). Rows of states that nobody has
+    /// registered come into memory, encoded: they are part of every full snapshot, and a later
+    /// registration finds them. Without such a source nothing is done.
+    ///
+    /// # Errors
+    /// Those of the source, which is kept.
+    pub fn finish_restore(&mut self) -> Result<()> {
+        let Some(source) = self.source.clone() else {
+            return Ok(());
+        };
+        self.hold_unclaimed(&*source)?;
+        self.source = None;
+        Ok(())
+    }
+
+    fn pull_registered(&mut self, name: &str, source: &dyn RestoreSource) -> Result<()> {
+        let (Some(&slot), Some(format)) = (self.slots.get(name), self.incoming.get(name)) else {
+            return Ok(());
+        };
+        self.tables[slot].pull(&mut self.engine, source, *format)
+    }
+
+    /// Reads what no table claims into chunks; all of it or, after an error, nothing.
+    fn hold_unclaimed(&mut self, source: &dyn RestoreSource) -> Result<()> {
+        let mut held = Vec::new();
+        for entry in self.dormant.values() {
+            let mut open = DeltaChunk::new(entry.id, self.engine.range.start());
+            source.read(&entry.name, self.engine.range, &mut |rows| {
+                if open.group != rows.group() || open.bytes() > WAITING_BYTES {
+                    let next = DeltaChunk::new(entry.id, rows.group());
+                    held.push((entry.id, std::mem::replace(&mut open, next)));
+                }
+                open.extend(&rows);
+                ControlFlow::Continue(())
+            })?;
+            held.push((entry.id, open));
+        }
+        for (state, chunk) in held {
+            self.engine.unclaimed.push(state, chunk);
+        }
+        Ok(())
+    }
+
+    /// Loads all rows into the backend, the next ones being read meanwhile.
+    fn load_from(&mut self, catalog: &StateCatalog, source: &dyn RestoreSource) -> Result<()> {
+        let range = self.engine.range;
+        let read = |put: Put<'_, (usize, Vec<DeltaChunk>)>| {
+            for (at, entry) in catalog.states.iter().enumerate() {
+                let (mut full, mut bytes) = (Vec::new(), 0);
+                let mut open = DeltaChunk::new(entry.id, range.start());
+                let mut flow = ControlFlow::Continue(());
+                source.read(&entry.name, range, &mut |rows| {
+                    if open.group != rows.group() || bytes + open.bytes() > PORTION_BYTES {
+                        let next = DeltaChunk::new(entry.id, rows.group());
+                        let chunk = std::mem::replace(&mut open, next);
+                        bytes += chunk.bytes();
+                        full.push(chunk);
+                    }
+                    open.extend(&rows);
+                    if bytes > PORTION_BYTES {
+                        bytes = 0;
+                        flow = put((at, std::mem::take(&mut full)));
+                    }
+                    flow
+                })?;
+                full.push(open);
+                if flow.is_break() || put((at, full)).is_break() {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        read_ahead(read, |(at, chunks)| {
+            self.restore_chunks(&catalog.states[at].name, chunks)
+        })
+    }
+
     /// Takes in the catalog of a checkpoint, which the rows of
     /// [`restore_rows`](Self::restore_rows) then follow.
     ///
@@ -70,27 +209,18 @@ impl StateStore {
             .dormant
             .get(state_name)
             .ok_or_else(|| Error::UnknownState(state_name.to_owned()))?;
+        let state = entry.id;
+        // What waits at a source came before these.
+        self.finish_restore()?;
         for chunk in chunks {
             if self.engine.pinned {
-                self.engine.unclaimed.push(entry.id, chunk);
+                self.engine.unclaimed.push(state, chunk);
             } else {
-                load_unclaimed(&mut self.engine, entry.id, &chunk)?;
+                load_unclaimed(&mut self.engine, state, &chunk)?;
             }
         }
         self.engine.measure_backend();
         Ok(())
-    }
-
-    /// Says that about so many rows of a state and key group are about to be restored, so that room is
-    /// made for them at once. Does nothing if the state is not registered, or its rows stay in a backend,
-    /// or there are some already, or the memory budget does not have the room.
-    pub fn expect_rows(&mut self, state_name: &str, group: KeyGroup, rows: u64) {
-        let at = self.engine.range.offset_of(group);
-        if let (Some(&slot), Some(at), Ok(rows)) =
-            (self.slots.get(state_name), at, usize::try_from(rows))
-        {
-            self.tables[slot].expect(&mut self.engine, at, rows);
-        }
     }
 }
 

@@ -21,8 +21,12 @@ impl StateStore {
     /// nothing restored, a delta holds all state.
     ///
     /// # Errors
-    /// A snapshot with this id is pending.
+    /// A snapshot with this id is pending. A full one first
+    /// [finishes the restore](Self::finish_restore), if nobody has yet.
     pub fn begin_snapshot(&mut self, id: u64, kind: SnapshotKind) -> Result<()> {
+        if kind == SnapshotKind::Full {
+            self.finish_restore()?;
+        }
         let engine = &mut self.engine;
         if engine.snapshots.iter().any(|snapshot| snapshot.id == id) {
             return Err(Error::SnapshotExists(id));

@@ -1,7 +1,10 @@
 //! A table whose type has been forgotten, as the store keeps them.
 
 use super::{Table, rows::RowFormat, sweep::SweepCursor};
-use crate::{DeltaChunk, Result, Shape, StateId, StateKind, Ttl, engine::Engine, snapshot::Work};
+use crate::{
+    DeltaChunk, RestoreSource, Result, Shape, StateId, StateKind, Ttl, engine::Engine,
+    snapshot::Work,
+};
 use std::{any::Any, fmt::Debug};
 
 /// What the store does with a table whatever its type.
@@ -33,15 +36,26 @@ pub(crate) trait AnyTable: Any + Debug + Send {
     fn is_unchanged_since(&self, epoch: u32) -> bool;
     /// Brings every row that the backend does not have as it is into the backend.
     fn save_all(&mut self, engine: &mut Engine) -> Result<()>;
-    fn adopt(&mut self, engine: &mut Engine, format: RowFormat) -> Result<()>;
+    /// Claims the rows that were restored before the state was registered; `source` has more of them.
+    fn adopt(
+        &mut self,
+        engine: &mut Engine,
+        source: Option<&dyn RestoreSource>,
+        format: RowFormat,
+    ) -> Result<()>;
+    /// Takes in all rows that the source has of the state, into memory.
+    fn pull(
+        &mut self,
+        engine: &mut Engine,
+        source: &dyn RestoreSource,
+        format: RowFormat,
+    ) -> Result<()>;
     fn restore(
         &mut self,
         engine: &mut Engine,
         chunks: Vec<DeltaChunk>,
         format: RowFormat,
     ) -> Result<()>;
-    /// See [`StateStore::expect_rows`](crate::StateStore::expect_rows).
-    fn expect(&mut self, engine: &mut Engine, group: usize, rows: usize);
 }
 
 impl<P: Send + 'static> AnyTable for Table<P> {
@@ -128,8 +142,22 @@ impl<P: Send + 'static> AnyTable for Table<P> {
         (0..self.groups.len()).try_for_each(|at| self.save_group(engine, at))
     }
 
-    fn adopt(&mut self, engine: &mut Engine, format: RowFormat) -> Result<()> {
-        Self::adopt(self, engine, format)
+    fn adopt(
+        &mut self,
+        engine: &mut Engine,
+        source: Option<&dyn RestoreSource>,
+        format: RowFormat,
+    ) -> Result<()> {
+        Self::adopt(self, engine, source, format)
+    }
+
+    fn pull(
+        &mut self,
+        engine: &mut Engine,
+        source: &dyn RestoreSource,
+        format: RowFormat,
+    ) -> Result<()> {
+        Self::pull(self, engine, source, format)
     }
 
     fn restore(
@@ -144,11 +172,5 @@ impl<P: Send + 'static> AnyTable for Table<P> {
         chunks
             .iter()
             .try_for_each(|chunk| self.load_beneath(engine, chunk, format))
-    }
-
-    fn expect(&mut self, engine: &mut Engine, group: usize, rows: usize) {
-        if engine.pinned && group < self.groups.len() {
-            Self::expect(self, engine, group, rows);
-        }
     }
 }

@@ -60,15 +60,14 @@ impl<P: Send> Intake<'_, P> {
         }
     }
 
-    /// Takes in the rows of a chunk, of which `None` deletes; `used` is the store's memory before and
-    /// after.
-    fn take_in(
+    /// Takes in rows, of which `None` deletes; `used` is the store's memory before and after.
+    pub(super) fn take_in<'r>(
         &self,
         group: &mut Group<P>,
-        chunk: &DeltaChunk,
+        rows: impl Iterator<Item = (&'r [u8], Option<&'r [u8]>)>,
         used: &mut u64,
     ) -> Result<(), Refusal> {
-        for (key, value) in chunk.iter() {
+        for (key, value) in rows {
             let words = KeyWords::of(key);
             let hash = words.map_or_else(|| hash_row(key), hash_words);
             let found = match words {
@@ -134,8 +133,6 @@ impl<P: Send> Intake<'_, P> {
         used: &mut u64,
     ) -> Result<(), Refusal> {
         let rows: usize = work.iter().map(|(_, chunks)| rows_of(chunks)).sum();
-        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let threads = cores.min(MOST_THREADS).min(rows / ROWS_A_THREAD);
         let all_used = AtomicU64::new(*used);
         let work = Mutex::new(work);
         let next = || work.lock().unwrap_or_else(PoisonError::into_inner).pop();
@@ -149,20 +146,7 @@ impl<P: Send> Intake<'_, P> {
             }
             Ok(())
         };
-        let outcome = std::thread::scope(|scope| {
-            let spawn = |_| {
-                std::thread::Builder::new()
-                    .name("weir-restore".into())
-                    .spawn_scoped(scope, share)
-            };
-            // A thread that cannot be had leaves its share to the others.
-            let helpers: Vec<_> = (1..threads).map(spawn).filter_map(Result::ok).collect();
-            let own = share();
-            helpers.into_iter().fold(own, |outcome, helper| {
-                let joined = helper.join();
-                outcome.and(joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            })
-        });
+        let outcome = on_threads(threads_for(rows), share);
         *used = all_used.into_inner();
         outcome
     }
@@ -188,10 +172,39 @@ impl<P: Send> Intake<'_, P> {
             Ok(())
         })?;
         // Chunk by chunk their memory is given back.
-        chunks
-            .into_iter()
-            .try_for_each(|chunk| add(&mut own, &mut |used| self.take_in(group, &chunk, used)))
+        chunks.into_iter().try_for_each(|chunk| {
+            add(&mut own, &mut |used| {
+                self.take_in(group, chunk.iter(), used)
+            })
+        })
     }
+}
+
+/// How many threads so many rows are worth.
+pub(super) fn threads_for(rows: usize) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    cores.min(MOST_THREADS).min(rows / ROWS_A_THREAD).max(1)
+}
+
+/// Does the work on so many threads, this one among them; an error of any is the outcome.
+pub(super) fn on_threads<E: Send>(
+    threads: usize,
+    share: impl Fn() -> Result<(), E> + Sync,
+) -> Result<(), E> {
+    std::thread::scope(|scope| {
+        let spawn = |_| {
+            std::thread::Builder::new()
+                .name("weir-restore".into())
+                .spawn_scoped(scope, &share)
+        };
+        // A thread that cannot be had leaves its share to the others.
+        let helpers: Vec<_> = (1..threads).map(spawn).filter_map(Result::ok).collect();
+        let own = share();
+        helpers.into_iter().fold(own, |outcome, helper| {
+            let joined = helper.join();
+            outcome.and(joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        })
+    })
 }
 
 fn rows_of(chunks: &[DeltaChunk]) -> usize {

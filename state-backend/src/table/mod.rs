@@ -15,6 +15,7 @@ mod evict;
 pub(crate) mod group;
 mod index;
 mod intake;
+mod pull;
 mod remove;
 mod restore;
 pub(crate) mod rows;

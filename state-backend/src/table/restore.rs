@@ -8,7 +8,7 @@ use super::{
     rows::RowFormat,
 };
 use crate::{
-    Change, DeltaChunk, Error, Result,
+    Change, DeltaChunk, Error, RestoreSource, Result,
     engine::Engine,
     row_key::{RowKey, hash_row},
 };
@@ -86,14 +86,11 @@ impl<P: Send + 'static> Table<P> {
         engine.backend.load(&changes)
     }
 
-    /// Makes room for rows that are about to come.
-    pub(super) fn expect(&mut self, engine: &mut Engine, at: usize, rows: usize) {
-        let format = self.rows.format();
-        let (intake, groups) = self.intake(engine, format);
-        intake.reserve(&mut groups[at], rows, &mut engine.used);
-    }
-
-    fn intake(&mut self, engine: &Engine, format: RowFormat) -> (Intake<'_, P>, &mut [Group<P>]) {
+    pub(super) fn intake(
+        &mut self,
+        engine: &Engine,
+        format: RowFormat,
+    ) -> (Intake<'_, P>, &mut [Group<P>]) {
         // A row in another format is written anew by the next delta: the checkpoint's catalog will
         // name only one.
         let same = format == self.rows.format();
@@ -108,7 +105,7 @@ impl<P: Send + 'static> Table<P> {
         (intake, &mut self.groups)
     }
 
-    fn refused(&self, engine: &Engine, refusal: Refusal) -> Error {
+    pub(super) fn refused(&self, engine: &Engine, refusal: Refusal) -> Error {
         match refusal {
             Refusal::Damaged(reason) => self.damaged(reason),
             Refusal::NoRoom {
@@ -158,11 +155,18 @@ impl<P: Send + 'static> Table<P> {
     }
 
     /// Claims the rows that were restored before the state was registered: with the memory backend they
-    /// all come into the table, else they stay in the backend, in the format of now.
-    pub(super) fn adopt(&mut self, engine: &mut Engine, format: RowFormat) -> Result<()> {
+    /// all come into the table, those of the source last, else they are in the backend and stay there, in
+    /// the format of now.
+    pub(super) fn adopt(
+        &mut self,
+        engine: &mut Engine,
+        source: Option<&dyn RestoreSource>,
+        format: RowFormat,
+    ) -> Result<()> {
         if engine.pinned {
             let waiting = engine.unclaimed.take(self.id);
-            return self.take_in(engine, waiting, format);
+            self.take_in(engine, waiting, format)?;
+            return source.map_or(Ok(()), |source| self.pull(engine, source, format));
         }
         let same = format == self.rows.format();
         let limit = if same { 1 } else { SLICE };
