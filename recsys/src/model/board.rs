@@ -28,10 +28,22 @@ impl Board {
     }
 
     fn place(&mut self, item: Handle, old: f64, new: f64, cap: usize) {
-        let was = self.entries.binary_search_by(|e| order(e, &(old, item)));
-        let to = self
+        let is_first = self
             .entries
-            .partition_point(|e| order(e, &(new, item)).is_lt());
+            .first()
+            .is_none_or(|first| order(&(new, item), first).is_lt());
+        let to = match is_first {
+            true => 0,
+            false => self
+                .entries
+                .partition_point(|e| order(e, &(new, item)).is_lt()),
+        };
+        // A key behind the last one is not there.
+        let behind = |last: &(f64, Handle)| order(last, &(old, item)).is_lt();
+        let was = match self.entries.last().is_none_or(behind) {
+            true => Err(self.entries.len()),
+            false => self.entries.binary_search_by(|e| order(e, &(old, item))),
+        };
         match was {
             Ok(from) if to <= from => {
                 self.entries[to..=from].rotate_right(1);

@@ -58,6 +58,7 @@ pub struct Model {
     pub(crate) ask: Ask,
     pub(crate) gather: Gather,
     pub(crate) scores: Vec<f32>,
+    spare: Vec<f32>,
     /// What `gather` holds: whose candidates, with which items left out, after how many events.
     pub(crate) gathered: Option<(Option<Handle>, Ask, u64)>,
     pub(crate) events: u64,
@@ -88,6 +89,7 @@ impl Model {
             },
             gather: Gather::default(),
             scores: Vec::new(),
+            spare: Vec::new(),
             gathered: None,
             events,
             recent: Vec::new(),
@@ -283,6 +285,11 @@ impl Model {
             }
         }
         let (recent, by_distance) = (&self.recent, &self.by_distance);
+        if let Some(row) = r.row(item.slot())? {
+            for (other, _) in recent {
+                row.prefetch(*other);
+            }
+        }
         let part = |past: &Past, [near, far]: &[f32; 2]| {
             let weight = past.1.min(weight);
             [weight * near, weight * far]
@@ -325,8 +332,9 @@ impl Model {
             return Ok(());
         }
         let context = context(self.gather.history.len());
-        let (features, scores) = (&self.gather.features, &mut self.scores);
+        let features = &self.gather.features;
+        let (scores, spare) = (&mut self.scores, &mut self.spare);
         self.gathered = None;
-        r.update_global(|g| g.fusion.learn(context, features, scores, wanted))
+        r.update_global(|g| g.fusion.learn(context, features, scores, spare, wanted))
     }
 }

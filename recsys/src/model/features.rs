@@ -78,17 +78,23 @@ const BY_RANK: [f32; CANDIDATES] = {
     by_rank
 };
 
-/// A channel names the item at `rank` (from 0, below [`CANDIDATES`]).
+/// A score over the best one, and its logarithm.
+#[inline(always)]
+pub(crate) fn describe_share(of_best: f32) -> [f32; 2] {
+    let log = 1.0 + ln(of_best.max(f32::MIN_POSITIVE)) / 4.0;
+    [of_best, log.max(0.0)]
+}
+
+/// A channel names the item at `rank` (from 0, below [`CANDIDATES`]) with this share of the best score.
 #[inline]
 pub(crate) fn describe_rank(
     row: &mut [f32; FEATURES],
     channel: Channel,
     rank: usize,
-    share_of_best: f32,
+    share: [f32; 2],
 ) {
     let at = channel.index() * PER_CHANNEL;
-    row[at] = share_of_best;
-    row[at + 1] = (1.0 + ln(share_of_best.max(f32::MIN_POSITIVE)) / 4.0).max(0.0);
+    [row[at], row[at + 1]] = share;
     row[at + 2] = BY_RANK.get(rank).copied().unwrap_or_default();
 }
 

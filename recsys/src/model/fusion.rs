@@ -37,9 +37,12 @@ struct Learner {
 const LEN: usize = (1 + CONTEXTS) * FEATURES;
 /// Steps after which a lead counts 1/e.
 const MEMORY: f32 = 8192.0;
+/// The share of a candidate below which it does not move the weights: together they are less than a
+/// five-hundredth.
+const NOTHING: f32 = 5e-6;
 /// Standard errors of lead from which on the quick one answers, and below which it no longer does.
-const CLEARLY: f32 = 3.0;
-const BARELY: f32 = 1.0;
+const CLEARLY: f32 = 1.5;
+const BARELY: f32 = 0.5;
 
 impl Default for Fusion {
     fn default() -> Self {
@@ -71,29 +74,34 @@ impl Fusion {
         }
     }
 
-    /// Learns that of the candidates with these features the one at `wanted` was taken. `scores` is
-    /// working memory.
+    /// Learns that of the candidates with these features the one at `wanted` was taken. `scores` are
+    /// those that the [weights](Self::weights) give; nothing is left of them, and `spare` is working memory.
     pub(crate) fn learn(
         &mut self,
         context: usize,
         features: &[[f32; FEATURES]],
-        scores: &mut Vec<f32>,
+        scores: &mut [f32],
+        spare: &mut Vec<f32>,
         wanted: usize,
     ) {
-        let mut learn = |learner: &mut Learner, rate| {
-            let weights = learner.weights(context);
-            scores.clear();
-            scores.extend(features.iter().map(|row| dot(&weights, row)));
-            learner.learn(context, features, scores, wanted, rate)
+        self.steps += 1;
+        let (answering, other, rates) = match self.quick_answers {
+            true => (&mut self.quick, &mut self.steady, [QUICK_RATE, STEADY_RATE]),
+            false => (&mut self.steady, &mut self.quick, [STEADY_RATE, QUICK_RATE]),
         };
-        let steady = learn(&mut self.steady, STEADY_RATE);
-        let quick = learn(&mut self.quick, QUICK_RATE);
-        let lead = quick - steady;
+        let weights = other.weights(context);
+        spare.clear();
+        spare.extend(features.iter().map(|row| dot(&weights, row)));
+        let theirs = other.learn(context, features, spare, wanted, rates[1]);
+        let ours = answering.learn(context, features, scores, wanted, rates[0]);
+        let lead = match self.quick_answers {
+            true => ours - theirs,
+            false => theirs - ours,
+        };
         self.lead += lead - self.lead / MEMORY;
         self.squares += lead * lead - self.squares / MEMORY;
         let needed = if self.quick_answers { BARELY } else { CLEARLY };
         self.quick_answers = self.lead > needed * self.squares.sqrt();
-        self.steps += 1;
     }
 }
 
@@ -125,8 +133,12 @@ impl Learner {
             *share = exp(*share - max);
         }
         let total: f32 = shares.iter().sum();
+        let nothing = NOTHING * total;
         let mut gradient = [0.0_f32; FEATURES];
         for (n, (row, share)) in features.iter().zip(&*shares).enumerate() {
+            if *share < nothing && n != wanted {
+                continue;
+            }
             let error = share / total - if n == wanted { 1.0 } else { 0.0 };
             for (g, f) in gradient.iter_mut().zip(row) {
                 *g += error * f;

@@ -3,6 +3,7 @@ use crate::model::board::Board;
 use crate::model::channel::{CHANNELS, Channel};
 use crate::model::features::{
     FEATURES, Scales, Traits, describe_interest, describe_item, describe_own, describe_rank,
+    describe_share,
 };
 use crate::model::handle::Handle;
 use crate::model::history::Touch;
@@ -195,7 +196,11 @@ impl Gather {
 
     fn take_list(&mut self, channel: Channel, list: &[(f32, u32)]) {
         let best = list.first().map_or(1.0, |e| e.0).max(f32::MIN_POSITIVE);
-        for (rank, (score, bits)) in list.iter().enumerate() {
+        let mut shares = [[0.0; 2]; CANDIDATES];
+        for (share, (score, _)) in shares.iter_mut().zip(list) {
+            *share = describe_share(score / best);
+        }
+        for (rank, ((_, bits), share)) in list.iter().zip(shares).enumerate() {
             let item = Handle::from_bits(*bits);
             let at = match self.index.get(item.slot()) {
                 Some(at) => at as usize,
@@ -211,7 +216,7 @@ impl Gather {
                 }
             };
             self.candidates[at].channels |= 1 << channel.index();
-            describe_rank(&mut self.features[at], channel, rank, score / best);
+            describe_rank(&mut self.features[at], channel, rank, share);
         }
     }
 
@@ -233,9 +238,10 @@ impl Gather {
             // parts are added does not depend on what is known.
             while let Some(row) = records.row(touch.item.slot())? {
                 let rest = row.entries().get(done..).unwrap_or_default();
-                let stopped = rest.iter().position(|(other, [near, far])| {
-                    !self.sums.add(*other, [long * far, short * near])
-                });
+                let mut sums = self.sums.adding();
+                let stopped = rest
+                    .iter()
+                    .position(|(other, [near, far])| !sums.add(*other, [short * near, long * far]));
                 let Some((other, _)) = stopped.and_then(|at| rest.get(at)) else {
                     break;
                 };
@@ -244,7 +250,7 @@ impl Gather {
                 self.sums.ask(records, unknown)?;
             }
         }
-        self.take_sums(Factor::InverseRoot, Channel::CfFar, Channel::CfNear);
+        self.take_sums(Factor::InverseRoot, Channel::CfNear, Channel::CfFar);
         Ok(())
     }
 
@@ -312,12 +318,14 @@ impl Gather {
                     .rposition(|(item, _)| *item == neighbour.shared);
                 let (met, session) = met.map_or((0, 0.0), |met| (met, session));
                 let rest = theirs.iter().enumerate().skip(done);
+                let nearness = self.nearness.as_slice();
                 let stopped = rest.map(|(n, (item, weight))| {
                     // After the match comes what followed it: the match itself is at 0.
-                    let near = self.nearness.get(met.abs_diff(n)).copied().unwrap_or(0.0);
+                    let near = nearness.get(met.abs_diff(n)).copied().unwrap_or(0.0);
                     (n, item, [people * weight, session * near])
                 });
-                let mut stopped = stopped.filter(|(_, item, by)| !self.sums.add(**item, *by));
+                let mut sums = self.sums.adding();
+                let mut stopped = stopped.filter(|(_, item, by)| !sums.add(**item, *by));
                 let Some((n, item, _)) = stopped.next() else {
                     break;
                 };

@@ -159,10 +159,10 @@ pub(crate) const STEADY_RATE: f32 = 0.04;
 pub(crate) const QUICK_RATE: f32 = 0.12;
 
 /// The fusion learns from one wanted event in so many, by how many there were: a step costs a query.
-/// From each of the first thousand, then ever fewer to one in four; a stream of hundreds of thousands
+/// From each of the first 512, then ever fewer to one in four by 1,024; a stream of hundreds of thousands
 /// has plenty to learn from, and there it becomes rarer still, to one in 64.
 pub(crate) fn learns_one_in(positives: u64) -> u64 {
-    (positives / 1024)
+    (positives / 256)
         .clamp(1, 4)
         .max(positives / 16_384)
         .min(64)

@@ -14,14 +14,17 @@ use crate::model::packed;
 #[derive(Clone, Debug, Default)]
 pub struct Row {
     entries: Vec<Entry>,
-    /// Places in `entries` plus one, 0 where free. A power of two, at least a fifth free.
+    /// Places in `entries` plus one, 0 where free, below six bits of the hash: an entry that is not the one
+    /// looked for is hardly ever read. A power of two, at least two fifths free: searches are short.
     places: Vec<u16>,
 }
 
 pub(crate) type Entry = (Handle, [f32; 2]);
 
-/// What `places` can tell apart.
-const MAX_ENTRIES: usize = 40_000;
+/// What `places` can tell apart: twice the largest cap of [`Options`](super::Options) is 800.
+const MAX_ENTRIES: usize = PLACE as usize;
+/// The bits of a place, below those of the hash.
+const PLACE: u16 = (1 << 10) - 1;
 
 impl Row {
     /// Adds to the counts with `other`.
@@ -45,46 +48,57 @@ impl Row {
             self.entries.reserve_exact(4 + self.entries.len() / 2);
         }
         self.entries.push((other, by));
-        if self.entries.len() * 5 > self.places.len() * 4 {
+        if self.entries.len() * 5 > self.places.len() * 3 {
             self.index();
         } else {
             self.place(other, self.entries.len());
         }
     }
 
-    fn home(&self, other: Handle) -> usize {
+    /// Where a search begins, and the bits that go with the place.
+    #[inline]
+    fn home(&self, other: Handle) -> (usize, u16) {
         // Fibonacci hashing; the table's size is a power of two.
         let shift = 64 - self.places.len().trailing_zeros();
-        (u64::from(other.bits()).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (shift & 63)) as usize
+        let hash = u64::from(other.bits()).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        (
+            (hash >> (shift & 63)) as usize,
+            (hash >> 20) as u16 & !PLACE,
+        )
     }
 
     /// Where in `entries` it is.
     #[inline]
     fn find(&self, other: Handle) -> Option<usize> {
         let mask = self.places.len().checked_sub(1)?;
-        let mut at = self.home(other) & mask;
+        let (mut at, bits) = self.home(other);
         loop {
-            // 0, a free place, ends the search: a fifth of them are free.
-            let place = usize::from(self.places[at]).checked_sub(1)?;
-            if self.entries.get(place).is_some_and(|e| e.0 == other) {
-                return Some(place);
+            let place = self.places[at & mask];
+            if place & !PLACE == bits {
+                // 0, a free place, ends the search: there are many.
+                let place = usize::from(place & PLACE).checked_sub(1)?;
+                if self.entries.get(place).is_some_and(|e| e.0 == other) {
+                    return Some(place);
+                }
+            } else if place == 0 {
+                return None;
             }
-            at = (at + 1) & mask;
+            at += 1;
         }
     }
 
     fn place(&mut self, other: Handle, place: usize) {
         let mask = self.places.len() - 1;
-        let mut at = self.home(other) & mask;
-        while self.places[at] != 0 {
-            at = (at + 1) & mask;
+        let (mut at, bits) = self.home(other);
+        while self.places[at & mask] != 0 {
+            at += 1;
         }
-        self.places[at] = place as u16;
+        self.places[at & mask] = bits | place as u16;
     }
 
     /// Builds the table anew, as large as the entries need.
     fn index(&mut self) {
-        let places = (self.entries.len() * 3 / 2).next_power_of_two().max(4);
+        let places = (self.entries.len() * 2).next_power_of_two().max(4);
         self.places.clear();
         self.places.shrink_to(places);
         self.places.resize(places, 0);
@@ -122,8 +136,11 @@ impl Row {
     /// Reads what [`bump`](Self::bump) will read: see [`super::Records::prefetch_users`].
     #[inline]
     pub(crate) fn prefetch(&self, other: Handle) {
+        // Where a search begins it mostly ends. Without going on, that is, without a branch that waits for
+        // memory: many of these are under way at a time.
         if let Some(mask) = self.places.len().checked_sub(1) {
-            let place = usize::from(self.places[self.home(other) & mask]);
+            let (at, _) = self.home(other);
+            let place = usize::from(self.places[at & mask] & PLACE);
             std::hint::black_box(self.entries.get(place.wrapping_sub(1)).map(|e| e.1[0]));
         }
     }
@@ -158,7 +175,7 @@ impl<'de> Deserialize<'de> for Row {
         if entries.len() > MAX_ENTRIES {
             return Err(serde::de::Error::invalid_length(
                 entries.len(),
-                &"at most 40000 neighbours",
+                &"at most 1023 neighbours",
             ));
         }
         let places = Vec::new();
@@ -181,7 +198,7 @@ mod tests {
             row.bump(Handle::new(n % 7, 0), [1.0, 2.0], 50);
             row.bump(Handle::new(1000 + n, 0), [0.5, 0.5], 50);
         }
-        assert!(row.entries.len() <= 100 && row.places.len() <= 128);
+        assert!(row.entries.len() <= 100 && row.places.len() <= 256);
         // 10,000 / 7: the strong ones survive every pruning.
         assert_eq!(row.counts(Handle::new(1, 0)), [1429.0, 2858.0]);
         assert_eq!(row.counts(Handle::new(99, 0)), [0.0, 0.0]);

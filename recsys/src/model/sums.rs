@@ -37,15 +37,14 @@ const FREE: u32 = 1 << 24;
 struct Block {
     /// Bits of the handle now in the slot, or [`UNKNOWN`], or [`FREE`].
     holder: [u32; LANES],
-    first: [f32; LANES],
-    second: [f32; LANES],
+    /// Both sums of an item lie side by side: one instruction adds to both.
+    sums: [[f32; 2]; LANES],
     inverse_root: [f32; LANES],
 }
 
 const EMPTY: Block = Block {
     holder: [UNKNOWN; LANES],
-    first: [0.0; LANES],
-    second: [0.0; LANES],
+    sums: [[0.0; 2]; LANES],
     inverse_root: [0.0; LANES],
 };
 
@@ -123,29 +122,17 @@ impl Sums {
     pub(crate) fn clear(&mut self) {
         self.touched.fill(false);
         for block in &mut self.blocks {
-            (block.first, block.second) = ([0.0; LANES], [0.0; LANES]);
+            block.sums = [[0.0; 2]; LANES];
         }
     }
 
-    /// Adds unless the reference has outlived its item. `false`: nothing is known of the slot, which is
-    /// to be [asked](Self::ask) first.
+    /// To add many with.
     #[inline(always)]
-    #[must_use]
-    pub(crate) fn add(&mut self, handle: Handle, by: [f32; 2]) -> bool {
-        let (at, lane) = place(handle.slot());
-        let (Some(block), Some(touched)) =
-            (self.blocks.get_mut(at), self.touched.get_mut(at / GROUP))
-        else {
-            return false;
-        };
-        let holder = block.holder[lane];
-        if holder == handle.bits() {
-            block.first[lane] += by[0];
-            block.second[lane] += by[1];
-            *touched = true;
-            return true;
+    pub(crate) fn adding(&mut self) -> Adding<'_> {
+        Adding {
+            blocks: &mut self.blocks,
+            touched: &mut self.touched,
         }
-        holder != UNKNOWN
     }
 
     /// The facts of the item now in the slot.
@@ -176,7 +163,7 @@ impl Sums {
             if let Some(block) = self.blocks.get_mut(at)
                 && excluded.contains(Handle::from_bits(block.holder[lane]))
             {
-                (block.first[lane], block.second[lane]) = (0.0, 0.0);
+                block.sums[lane] = [0.0; 2];
             }
         }
         self.largest.clear();
@@ -186,16 +173,16 @@ impl Sums {
             if !std::mem::take(touched) {
                 continue;
             }
-            let (mut first, mut second) = ([0.0_f32; LANES], [0.0_f32; LANES]);
+            let mut most = [[0.0_f32; 2]; LANES];
             for (block, idf) in blocks.iter().zip(idfs) {
                 let factors = block.factors(factor, idf);
-                for lane in 0..LANES {
-                    first[lane] = larger(first[lane], block.first[lane] * factors[lane]);
-                    second[lane] = larger(second[lane], block.second[lane] * factors[lane]);
+                for ((most, sums), by) in most.iter_mut().zip(&block.sums).zip(factors) {
+                    *most = [larger(most[0], sums[0] * by), larger(most[1], sums[1] * by)];
                 }
             }
-            let largest = [first, second].map(|[a, b, c, d]| larger(larger(a, b), larger(c, d)));
-            self.largest.push((at, largest));
+            let [a, b, c, d] = most;
+            let largest = |n: usize| larger(larger(a[n], b[n]), larger(c[n], d[n]));
+            self.largest.push((at, [largest(0), largest(1)]));
         }
         let [a, b] = tops;
         for (part, top) in [&mut *a, &mut *b].into_iter().enumerate() {
@@ -212,13 +199,43 @@ impl Sums {
                 if !hopeless {
                     let factors = block.factors(factor, idf);
                     for (lane, by) in factors.iter().enumerate() {
-                        a.push(block.first[lane] * by, block.holder[lane]);
-                        b.push(block.second[lane] * by, block.holder[lane]);
+                        let [first, second] = block.sums[lane];
+                        a.push(first * by, block.holder[lane]);
+                        b.push(second * by, block.holder[lane]);
                     }
                 }
-                (block.first, block.second) = ([0.0; LANES], [0.0; LANES]);
+                block.sums = [[0.0; 2]; LANES];
             }
         }
+    }
+}
+
+/// Sums that are being added to. Slices, so that an addition need not look again for where they lie.
+pub(crate) struct Adding<'a> {
+    blocks: &'a mut [Block],
+    touched: &'a mut [bool],
+}
+
+impl Adding<'_> {
+    /// Adds unless the reference has outlived its item. `false`: nothing is known of the slot, which is
+    /// to be [asked](Sums::ask) first.
+    #[inline(always)]
+    #[must_use]
+    pub(crate) fn add(&mut self, handle: Handle, by: [f32; 2]) -> bool {
+        let (at, lane) = place(handle.slot());
+        let (Some(block), Some(touched)) =
+            (self.blocks.get_mut(at), self.touched.get_mut(at / GROUP))
+        else {
+            return false;
+        };
+        let holder = block.holder[lane];
+        if holder == handle.bits() {
+            let sums = &mut block.sums[lane];
+            *sums = [sums[0] + by[0], sums[1] + by[1]];
+            *touched = true;
+            return true;
+        }
+        holder != UNKNOWN
     }
 }
 
@@ -260,9 +277,9 @@ mod tests {
         excluded.push(Handle::new(5, 0));
         let mut add = |sums: &mut Sums, slot, generation, by| {
             let handle = Handle::new(slot, generation);
-            if !sums.add(handle, by) {
+            if !sums.adding().add(handle, by) {
                 sums.ask(&mut r, slot).unwrap();
-                assert!(sums.add(handle, by));
+                assert!(sums.adding().add(handle, by));
             }
         };
         let run = |sums: &mut Sums, factor| {
