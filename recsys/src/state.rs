@@ -18,8 +18,8 @@ const GLOBAL: ValueDef<Global> = ValueDef::new("recommender-global").with_versio
 const CATALOGUE: MapDef<String, CatalogueItem> = MapDef::new("recommender-catalogue");
 const SETTINGS: ValueDef<Settings> = ValueDef::new("recommender-settings");
 
-/// Of the records with packed lists and categories; no release wrote the versions before.
-const VERSION: u32 = 3;
+/// Of the records with the last event's own time; no release wrote the versions before.
+const VERSION: u32 = 4;
 
 fn refuse<T>(version: u32, _: &[u8]) -> std::result::Result<T, String> {
     Err(format!("version {version} was never released"))

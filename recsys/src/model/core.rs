@@ -26,7 +26,8 @@ pub struct Interaction<'a> {
     pub weight: f32,
     /// Whether it is what recommendations are made for: the fusion learns from such events.
     pub positive: bool,
-    /// When, in milliseconds.
+    /// When, in milliseconds. An event further ahead of all before it than an hour counts as an hour
+    /// ahead, unless the event before it said as much: one wrong clock does not move time for everybody.
     pub at_ms: i64,
 }
 
@@ -124,6 +125,9 @@ impl Model {
     /// Those of the records.
     pub fn observe<R: Records>(&mut self, r: &mut R, event: Interaction<'_>) -> Result<()> {
         let o = self.options;
+        let said_ms = event.at_ms;
+        let at_ms = r.global()?.map_or(said_ms, |g| g.credible(said_ms));
+        let event = Interaction { at_ms, ..event };
         let weight = match event.weight.is_finite() {
             true => event.weight.clamp(0.01, 100.0),
             false => 1.0,
@@ -198,6 +202,7 @@ impl Model {
             } else {
                 g.now_ms.max(event.at_ms)
             };
+            g.last_said_ms = said_ms;
             g.events += 1;
             g.positives += u64::from(event.positive);
             for n in 0..HALF_LIVES_MS.len() {

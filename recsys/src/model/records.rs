@@ -136,11 +136,32 @@ pub struct Global {
     pub(crate) events: u64,
     /// Those that could have been recommended and were wanted.
     pub(crate) positives: u64,
-    /// The largest event time so far.
+    /// The largest event time so far, as far as it was [credible](Self::credible).
     pub(crate) now_ms: i64,
+    /// What the last event said the time was.
+    pub(crate) last_said_ms: i64,
     pub(crate) boards: [Board; BOARDS],
     pub(crate) trending: Trending,
     pub(crate) fusion: Fusion,
+}
+
+/// How far one event alone moves time ahead.
+const CREDIBLE_MS: i64 = 3_600_000;
+
+impl Global {
+    /// The time that an event counts with: what it says, but no more than an hour ahead of all before, or
+    /// as far ahead as the last event was. One event of a wrong clock would otherwise lead every board for
+    /// as long as it is ahead; after a gap in the stream time is right from the second event on.
+    pub(crate) fn credible(&self, said_ms: i64) -> i64 {
+        match self.events {
+            0 => said_ms,
+            _ => said_ms.min(
+                self.now_ms
+                    .saturating_add(CREDIBLE_MS)
+                    .max(self.last_said_ms),
+            ),
+        }
+    }
 }
 
 /// Where the model's records live: in a process's own memory ([`super::MemoryRecords`]) or in

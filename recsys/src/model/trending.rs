@@ -16,24 +16,28 @@ const RISING: usize = 50;
 const DAY: usize = 2;
 /// After so many events, or half a minute and fewer of them, it is found out anew what rises.
 const EVENTS: u32 = 128;
-const FEW_EVENTS: u32 = 16;
+const FEW_EVENTS: u32 = 64;
 const HALF_A_MINUTE_MS: i64 = 30_000;
 
 /// Counts of one window: at most [`ITEMS`], by the rule of Misra and Gries (1982), so that what is
 /// there is never counted too high, and what is frequent is there.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Window {
+    /// By handle.
     counts: Vec<(Handle, f32)>,
 }
 
 impl Window {
     fn add(&mut self, item: Handle, weight: f32) {
-        if let Some((_, count)) = self.counts.iter_mut().find(|(known, _)| *known == item) {
-            *count += weight;
-            return;
-        }
+        let mut at = match self.counts.binary_search_by_key(&item, |(known, _)| *known) {
+            Ok(known) => {
+                self.counts[known].1 += weight;
+                return;
+            }
+            Err(at) => at,
+        };
         if self.counts.len() < ITEMS {
-            self.counts.push((item, weight));
+            self.counts.insert(at, (item, weight));
             return;
         }
         let counts = self.counts.iter().map(|(_, count)| *count);
@@ -43,13 +47,9 @@ impl Window {
         }
         self.counts.retain(|(_, count)| *count > 0.0);
         if weight > least && self.counts.len() < ITEMS {
-            self.counts.push((item, weight - least));
+            at = self.counts.partition_point(|(known, _)| *known < item);
+            self.counts.insert(at, (item, weight - least));
         }
-    }
-
-    fn count(&self, item: Handle) -> f32 {
-        let known = self.counts.iter().find(|(known, _)| *known == item);
-        known.map_or(0.0, |(_, count)| *count)
     }
 }
 
@@ -106,17 +106,20 @@ impl Trending {
     fn last_hour(&self, now_ms: i64) -> Vec<(Handle, f32)> {
         let into = now_ms.saturating_sub(self.start_ms) as f32 / WINDOW_MS as f32;
         let share = (1.0 - into).clamp(0.0, 1.0);
-        let running = self.running.counts.iter().map(|(item, count)| {
-            let before = self.last.count(*item);
-            (*item, count + share * before)
-        });
-        let only_before = self.last.counts.iter().filter(|(item, _)| {
-            let mut running = self.running.counts.iter();
-            running.all(|(known, _)| known != item)
-        });
-        running
-            .chain(only_before.map(|(item, count)| (*item, share * count)))
-            .collect()
+        let mut hour = self.running.counts.clone();
+        let mut at = 0;
+        let mut only_before = Vec::new();
+        for (item, count) in &self.last.counts {
+            while hour.get(at).is_some_and(|(known, _)| known < item) {
+                at += 1;
+            }
+            match hour.get_mut(at).filter(|(known, _)| known == item) {
+                Some((_, sum)) => *sum += share * count,
+                None => only_before.push((*item, share * count)),
+            }
+        }
+        hour.append(&mut only_before);
+        hour
     }
 }
 
@@ -162,15 +165,24 @@ mod tests {
 
     const MINUTE: i64 = 60_000;
 
-    #[test]
-    fn what_was_as_popular_yesterday_does_not_rise() {
-        let mut r = MemoryRecords::default();
-        let mut model = Model::open(&mut r, Options::default()).unwrap();
-        let mut user = 0;
-        let mut touch = |r: &mut MemoryRecords, item: &str, at_ms| {
-            user += 1;
+    /// A stream in which every event is another user's.
+    struct Stream {
+        r: MemoryRecords,
+        model: Model,
+        users: u32,
+    }
+
+    impl Stream {
+        fn new() -> Self {
+            let mut r = MemoryRecords::default();
+            let model = Model::open(&mut r, Options::default()).unwrap();
+            Self { r, model, users: 0 }
+        }
+
+        fn touch(&mut self, item: &str, at_ms: i64) {
+            self.users += 1;
             let (weight, positive) = (1.0, true);
-            let user = &format!("u{user}");
+            let user = &format!("u{}", self.users);
             let event = Interaction {
                 user,
                 item,
@@ -178,20 +190,39 @@ mod tests {
                 positive,
                 at_ms,
             };
-            model.observe(r, event).unwrap();
-        };
+            self.model.observe(&mut self.r, event).unwrap();
+        }
+
+        /// What rises, most first.
+        fn rising(&mut self) -> Vec<(f32, String)> {
+            refresh(&mut self.r).unwrap();
+            let rising = self.r.global().unwrap().unwrap().trending.rising().to_vec();
+            let mut id = |item: Handle| self.r.item(item.slot()).unwrap().unwrap().id.to_string();
+            rising
+                .into_iter()
+                .map(|(above, item)| (above, id(item)))
+                .collect()
+        }
+
+        fn now_ms(&mut self) -> i64 {
+            self.model.now_ms(&mut self.r).unwrap()
+        }
+    }
+
+    #[test]
+    fn what_was_as_popular_yesterday_does_not_rise() {
+        let mut stream = Stream::new();
         for minute in 0..2 * 24 * 60 {
-            touch(&mut r, "evergreen", minute * MINUTE);
+            stream.touch("evergreen", minute * MINUTE);
         }
         for minute in 2 * 24 * 60..2 * 24 * 60 + 60 {
-            touch(&mut r, "evergreen", minute * MINUTE);
+            stream.touch("evergreen", minute * MINUTE);
             if minute % 2 == 0 {
-                touch(&mut r, "news", minute * MINUTE);
+                stream.touch("news", minute * MINUTE);
             }
         }
-        let rising = r.global().unwrap().unwrap().trending.rising().to_vec();
-        let first = rising[0].1.slot();
-        assert_eq!(&*r.item(first).unwrap().unwrap().id, "news");
+        let rising = stream.rising();
+        assert_eq!(rising[0].1, "news");
         assert!(rising[0].0 > 4.0, "{rising:?}");
         assert!(
             rising.iter().skip(1).all(|(above, _)| *above < 3.0),
@@ -199,10 +230,40 @@ mod tests {
         );
         // Two hours later nothing of it is left.
         for minute in 52 * 60..52 * 60 + 20 {
-            touch(&mut r, "other", minute * MINUTE);
+            stream.touch("other", minute * MINUTE);
         }
-        let rising = r.global().unwrap().unwrap().trending.rising();
-        assert_eq!(rising.len(), 1);
+        assert_eq!(stream.rising().len(), 1);
+    }
+
+    #[test]
+    fn one_wrong_clock_does_not_silence_what_rises() {
+        let mut stream = Stream::new();
+        for minute in 0..24 * 60 {
+            stream.touch("evergreen", minute * MINUTE);
+        }
+        let ten_years = 87_600 * 60 * MINUTE;
+        stream.touch("wrong", ten_years);
+        for minute in 24 * 60..26 * 60 {
+            stream.touch("evergreen", minute * MINUTE);
+            stream.touch("news", minute * MINUTE);
+            if minute == 25 * 60 {
+                stream.touch("wrong", i64::MAX);
+            }
+        }
+        assert_eq!(stream.rising()[0].1, "news");
+    }
+
+    #[test]
+    fn after_a_gap_time_is_right_from_the_second_event_on() {
+        let mut stream = Stream::new();
+        let week = 7 * 24 * 60 * MINUTE;
+        stream.touch("a", 1_000);
+        stream.touch("b", week);
+        assert_eq!(stream.now_ms(), 1_000 + 60 * MINUTE);
+        stream.touch("c", week + MINUTE);
+        assert_eq!(stream.now_ms(), week);
+        stream.touch("d", week + 2 * MINUTE);
+        assert_eq!(stream.now_ms(), week + 2 * MINUTE);
     }
 
     #[test]
