@@ -9,15 +9,15 @@ use crate::{
     hub::Hub,
     job::Job,
     log::{IngestLog, Request},
-    proto::log::{Entry, entry},
+    proto::{
+        log::{Entry, entry},
+        v1::{Update, UserProfile},
+    },
 };
-use recsys::CatalogueItem;
+use recsys::{CatalogueItem, Explanation};
 use std::{sync::Arc, time::Duration};
 use time_engine::Clock;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-
-/// How often a wait for the profiles looks again.
-const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// One gateway. Every field is a handle that many tasks use at once.
 #[derive(Debug)]
@@ -129,29 +129,72 @@ impl Gateway {
     }
 
     async fn reaches(&self, position: u64) -> Result<()> {
-        tokio::select! {
-            biased;
-            () = self.job.reaches(position) => Ok(()),
-            () = self.closing.cancelled() => Err(Error::ShuttingDown),
-        }
+        self.unless_closing(async {
+            self.job.reaches(position).await;
+            Ok(())
+        })
+        .await
     }
 
-    /// Waits until everything before `position` is in the profile of a user, or in all profiles.
+    /// Waits until everything before `position` is in all profiles.
     ///
     /// # Errors
     /// As for [`Gateway::lists_reach`].
-    pub(crate) async fn profiles_reach(&self, position: u64, user: Option<&str>) -> Result<()> {
-        if position == 0 {
-            return Ok(());
-        }
+    pub(crate) async fn profiles_reach(&self, position: u64) -> Result<()> {
         self.is_in_log(position)?;
-        let mut waiting = self.job.profiles_reach(position, user);
-        while !waiting.is_over() {
-            if self.closing.is_cancelled() {
-                return Err(Error::ShuttingDown);
-            }
-            tokio::time::sleep(LOOK_AGAIN).await;
+        self.unless_closing(async {
+            self.job.profiles_reach(position).await;
+            Ok(())
+        })
+        .await
+    }
+
+    /// The list of a user, everything before `position` included.
+    ///
+    /// # Errors
+    /// As for [`Gateway::lists_reach`], and those of the job.
+    pub(crate) async fn list(&self, user: &str, k: usize, position: u64) -> Result<Update> {
+        self.is_in_log(position)?;
+        self.unless_closing(self.job.list(user, k, position)).await
+    }
+
+    /// Why an item is, or is not, in that list.
+    ///
+    /// # Errors
+    /// As for [`Gateway::list`].
+    pub(crate) async fn explain(
+        &self,
+        user: &str,
+        item: &str,
+        k: usize,
+        position: u64,
+    ) -> Result<Explanation> {
+        self.is_in_log(position)?;
+        self.unless_closing(self.job.explain(user, item, k, position))
+            .await
+    }
+
+    /// What is known of a user, everything before `position` included.
+    ///
+    /// # Errors
+    /// As for [`Gateway::list`].
+    pub(crate) async fn profile(
+        &self,
+        user: &str,
+        history: usize,
+        position: u64,
+    ) -> Result<Option<UserProfile>> {
+        self.is_in_log(position)?;
+        self.unless_closing(self.job.profile(user, history, position))
+            .await
+    }
+
+    /// What may wait for ever is given up when the gateway closes.
+    async fn unless_closing<T>(&self, waits: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::select! {
+            biased;
+            done = waits => done,
+            () = self.closing.cancelled() => Err(Error::ShuttingDown),
         }
-        Ok(())
     }
 }

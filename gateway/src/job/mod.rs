@@ -31,7 +31,7 @@ use recommend::RecommendOperator;
 use recsys::{
     Answer, Experiment, Explanation, ItemId, Question, Request, Rules, UserId, VariantReport,
 };
-use shards::{Shards, Waiting};
+use shards::Shards;
 use source::{LogSource, SOURCE};
 use state_backend::{BackendConfig, MaxParallelism};
 use std::{sync::Arc, time::Duration};
@@ -40,12 +40,14 @@ use trim::Trimmer;
 
 /// How much out of order events may come.
 const OUT_OF_ORDER: Duration = Duration::from_secs(10);
+/// Key groups of every operator.
+const MAX_PARALLELISM: MaxParallelism = MaxParallelism::DEFAULT;
 
 /// The running job.
 #[derive(Debug)]
 pub(crate) struct Job {
     running: Arc<RunningJob>,
-    profiles: QueryHandle<String, ProfileQuery, Option<v1::UserProfile>>,
+    profiles: QueryHandle<String, ProfileQuery, (u64, Option<v1::UserProfile>)>,
     lists: QueryHandle<(), Question, (u64, Answer)>,
     catalogue: ItemCatalogue,
     /// The position behind the last entry in the lists.
@@ -67,7 +69,7 @@ pub(crate) fn expected_operators(config: &Config) -> Result<Vec<ExpectedOperator
         Ok(ExpectedOperator {
             uid: OperatorUid::new(uid)?,
             parallelism,
-            max_parallelism: MaxParallelism::DEFAULT.get(),
+            max_parallelism: MAX_PARALLELISM.get(),
             catalog: Some(catalog.map_err(checkpoint_store::Error::from)?),
         })
     });
@@ -109,7 +111,7 @@ impl Job {
         let store = CheckpointStore::open(blobs, options)?;
         let trimmer = Arc::new(Trimmer::new(log.clone(), config.checkpoint.retained));
         let reached = Arc::new(Reached::default());
-        let shards = Arc::new(Shards::new(config.state.parallelism));
+        let shards = Arc::new(Shards::new(config.state.parallelism, MAX_PARALLELISM));
 
         let environment = StreamEnvironment::new();
         let entries = environment
@@ -161,6 +163,7 @@ impl Job {
         let job = JobConfig::default()
             .with_name("weir")
             .with_parallelism(usize::from(config.state.parallelism))
+            .with_max_parallelism(MAX_PARALLELISM)
             .with_backend(match config.backend {
                 Backend::Memory => BackendConfig::Memory,
                 Backend::Fs => BackendConfig::fs(dir.state().join("fs")),
@@ -235,9 +238,9 @@ impl Job {
         self.reached.wait(position).await;
     }
 
-    /// Waits for everything before `position` to be in the profile of a user, or in all profiles.
-    pub(crate) fn profiles_reach(&self, position: u64, user: Option<&str>) -> Waiting<'_> {
-        self.shards.wait_for(position, user)
+    /// Waits for everything before `position` to be in all profiles, as [`Job::reaches`].
+    pub(crate) async fn profiles_reach(&self, position: u64) {
+        self.shards.all_reach(position).await;
     }
 
     /// A page of the users the recommender knows, from a place in its directory on; where the next one
@@ -255,7 +258,7 @@ impl Job {
         }
     }
 
-    /// What is known of a user.
+    /// What is known of a user, everything before `position` included: waits for that, as [`Job::reaches`].
     ///
     /// # Errors
     /// [`Error::Job`], as while it restarts.
@@ -263,9 +266,18 @@ impl Job {
         &self,
         user: &str,
         history: usize,
+        position: u64,
     ) -> Result<Option<v1::UserProfile>> {
-        let query = ProfileQuery { history };
-        Ok(self.profiles.query(&user.to_owned(), query).await?)
+        let user = user.to_owned();
+        loop {
+            let goal = self.shards.reaches(position, &user).await;
+            let query = ProfileQuery { history };
+            let (taken, profile) = self.profiles.query(&user, query).await?;
+            // Else the job has begun anew in between, and waits for its events again.
+            if goal.is_in(taken) {
+                return Ok(profile);
+            }
+        }
     }
 
     /// Asks the recommender; what it answers, and the position that it stands at.
@@ -273,13 +285,26 @@ impl Job {
         Ok(self.lists.query(&(), question).await?)
     }
 
-    /// The present list of a user.
+    /// The same when everything before `position` is in the lists: waits for that, as [`Job::reaches`].
+    async fn ask_after(&self, position: u64, question: Question) -> Result<(u64, Answer)> {
+        loop {
+            self.reaches(position).await;
+            let (stands, answer) = self.ask(question.clone()).await?;
+            // Else the job has begun anew in between, from before that.
+            if stands >= position {
+                return Ok((stands, answer));
+            }
+        }
+    }
+
+    /// The list of a user, everything before `position` included: waits for that, as [`Job::reaches`].
     ///
     /// # Errors
     /// [`Error::Job`], as while it restarts; [`Error::Recsys`] for a bad id.
-    pub(crate) async fn list(&self, user: &str, k: usize) -> Result<Update> {
+    pub(crate) async fn list(&self, user: &str, k: usize, position: u64) -> Result<Update> {
         let request = Request::new(UserId::new(user)?, k);
-        match self.ask(Question::Recommend(request)).await? {
+        let question = Question::Recommend(request);
+        match self.ask_after(position, question).await? {
             (position, Answer::Recommend(list)) => {
                 let user = user.to_owned();
                 Ok(recommend::update(user, position, &list, &self.catalogue))
@@ -292,12 +317,16 @@ impl Job {
     ///
     /// # Errors
     /// As for [`Job::list`].
-    pub(crate) async fn explain(&self, user: &str, item: &str, k: usize) -> Result<Explanation> {
+    pub(crate) async fn explain(
+        &self,
+        user: &str,
+        item: &str,
+        k: usize,
+        position: u64,
+    ) -> Result<Explanation> {
         let request = Request::new(UserId::new(user)?, k);
-        match self
-            .ask(Question::Explain(request, ItemId::new(item)?))
-            .await?
-        {
+        let question = Question::Explain(request, ItemId::new(item)?);
+        match self.ask_after(position, question).await? {
             (_, Answer::Explain(explanation)) => Ok(*explanation),
             _ => Err(Error::Job(operators::Error::NotRunning)),
         }

@@ -86,11 +86,13 @@ pub(super) struct ProfileQuery {
     pub(super) history: usize,
 }
 
-/// Keeps a profile of each user.
+/// Keeps a profile of each user. An answer comes with the position behind the last event that was taken in
+/// since the state was restored, 0 before the first.
 #[derive(Debug)]
 pub(super) struct ProfileOperator {
     users: Option<ValueState<UserRecord>>,
     shards: Arc<Shards>,
+    taken: u64,
 }
 
 impl ProfileOperator {
@@ -99,6 +101,7 @@ impl ProfileOperator {
         Self {
             users: None,
             shards,
+            taken: 0,
         }
     }
 }
@@ -138,26 +141,27 @@ impl Operator for ProfileOperator {
             || UserRecord::new(event),
             |user| user.observe(event, category),
         )?;
+        self.taken = element.value.after();
         let shard = self.shards.shard_of(event.user_id.as_str());
-        self.shards.is_done(shard, element.value.after());
+        self.shards.is_done(shard, self.taken);
         Ok(())
     }
 }
 
 impl QueryOperator for ProfileOperator {
     type Request = ProfileQuery;
-    type Reply = Option<v1::UserProfile>;
+    type Reply = (u64, Option<v1::UserProfile>);
 
     fn on_query(
         &mut self,
         request: ProfileQuery,
         cx: &mut OperatorContext<'_>,
-    ) -> Result<Option<v1::UserProfile>> {
+    ) -> Result<(u64, Option<v1::UserProfile>)> {
         let Some(users) = self.users else {
-            return Ok(None);
+            return Ok((0, None));
         };
-        Ok(users
-            .get(&mut cx.state)?
-            .map(|user| user.to_proto(request.history)))
+        let user = users.get(&mut cx.state)?;
+        let profile = user.map(|user| user.to_proto(request.history));
+        Ok((self.taken, profile))
     }
 }

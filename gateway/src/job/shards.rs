@@ -4,68 +4,76 @@
 //! source therefore notes the last event it handed to each shard: a shard that is through with that one
 //! has everything before the source's place.
 
+use super::reached::Reached;
 use state_backend::{MaxParallelism, java_string_hash, key_group_of, subtask_of};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
 
 /// The source's place and that of each shard.
 #[derive(Debug)]
 pub(crate) struct Shards {
+    max: MaxParallelism,
     parallelism: u16,
-    /// Grows with each start of the source: what was handed out before counts no more.
-    start: AtomicU64,
-    /// Where the source began: everything before is in the state the shards were restored from.
-    from: AtomicU64,
     /// Everything before was handed to the shards, or is in the state they were restored from.
-    read: AtomicU64,
+    read: Reached,
+    /// Where the source began. Held while it begins anew, and while a goal is taken from what it handed out.
+    from: Mutex<u64>,
     shards: Box<[Shard]>,
 }
 
 #[derive(Debug, Default)]
 struct Shard {
-    /// The place behind the last event handed to it since the start.
+    /// The place behind the last event handed to it; where the source began before the first.
     handed: AtomicU64,
-    /// The place behind the last event it is through with.
-    done: AtomicU64,
+    /// The place behind the last event it is through with; likewise.
+    done: Reached,
 }
 
-/// A wait for the shards to reach a position.
-#[derive(Debug)]
-pub(crate) struct Waiting<'a> {
-    all: &'a Shards,
-    position: u64,
-    /// One shard, or all.
-    shard: Option<usize>,
-    /// The start in which these were handed out, and up to where for each shard.
-    goal: Option<(u64, Vec<u64>)>,
+/// What a shard has to be through with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Goal {
+    place: u64,
+    /// It is in the state that the shard was restored from.
+    restored: bool,
+}
+
+impl Goal {
+    /// Whether an answer has all of it, by the place behind the last event that who gave it has taken in since
+    /// it was restored: after a restart the answer comes from older state than what was waited for.
+    pub(crate) fn is_in(&self, taken: u64) -> bool {
+        self.restored || taken >= self.place
+    }
 }
 
 impl Shards {
-    pub(super) fn new(parallelism: u16) -> Self {
+    pub(super) fn new(parallelism: u16, max: MaxParallelism) -> Self {
+        let parallelism = parallelism.max(1);
         Self {
-            parallelism: parallelism.max(1),
-            start: AtomicU64::new(0),
-            from: AtomicU64::new(0),
-            read: AtomicU64::new(0),
-            shards: (0..parallelism.max(1)).map(|_| Shard::default()).collect(),
+            max,
+            parallelism,
+            read: Reached::default(),
+            from: Mutex::new(0),
+            shards: (0..parallelism).map(|_| Shard::default()).collect(),
         }
     }
 
     /// The shard that keeps a user.
     pub(super) fn shard_of(&self, user: &str) -> usize {
-        let max = MaxParallelism::DEFAULT;
-        let group = key_group_of(java_string_hash(user), max);
-        subtask_of(group, max, self.parallelism).map_or(0, usize::from)
+        let group = key_group_of(java_string_hash(user), self.max);
+        subtask_of(group, self.max, self.parallelism).map_or(0, usize::from)
     }
 
     /// The source begins to read here, all shards were restored to what lies before.
     pub(super) fn starts_at(&self, position: u64) {
+        let mut from = self.lock();
+        *from = position;
+        self.read.set(position);
         for shard in &self.shards {
-            shard.handed.store(0, Ordering::Relaxed);
-            shard.done.store(0, Ordering::Relaxed);
+            shard.handed.store(position, Ordering::Relaxed);
+            shard.done.set(position);
         }
-        self.from.store(position, Ordering::Relaxed);
-        self.read.store(position, Ordering::Relaxed);
-        self.start.fetch_add(1, Ordering::Release);
     }
 
     /// The source hands the event that ends at `after` to a shard.
@@ -77,108 +85,145 @@ impl Shards {
 
     /// The source has handed out everything before `position`.
     pub(super) fn has_read(&self, position: u64) {
-        self.read.store(position, Ordering::Release);
+        self.read.set(position);
     }
 
     /// A shard is through with the event that ends at `after`.
     pub(super) fn is_done(&self, shard: usize, after: u64) {
         if let Some(shard) = self.shards.get(shard) {
-            shard.done.store(after, Ordering::Release);
+            shard.done.set(after);
         }
     }
 
-    /// Waits for everything before `position`: in the shard of one user, or in all of them.
-    pub(super) fn wait_for(&self, position: u64, user: Option<&str>) -> Waiting<'_> {
-        Waiting {
-            all: self,
-            position,
-            shard: user.map(|user| self.shard_of(user)),
-            goal: None,
+    /// Waits until everything before `position` is in the shard of a user; what an answer must have. For
+    /// ever, if the job does not come back. Dropping the future is safe.
+    pub(crate) async fn reaches(&self, position: u64, user: &str) -> Goal {
+        self.shard_reaches(position, self.shard_of(user)).await
+    }
+
+    /// The same for all shards.
+    pub(crate) async fn all_reach(&self, position: u64) {
+        for shard in 0..self.shards.len() {
+            let _ = self.shard_reaches(position, shard).await;
         }
     }
-}
 
-impl Waiting<'_> {
-    /// Whether it is over.
-    pub(crate) fn is_over(&mut self) -> bool {
-        let start = self.all.start.load(Ordering::Acquire);
-        if self.goal.as_ref().is_none_or(|(of, _)| *of != start) {
-            if self.all.read.load(Ordering::Acquire) < self.position {
-                return false;
+    async fn shard_reaches(&self, position: u64, shard: usize) -> Goal {
+        let goal = loop {
+            self.read.wait(position).await;
+            if let Some(goal) = self.goal(position, shard) {
+                break goal;
             }
-            // What comes in while this waits is not waited for.
-            let handed = self.all.shards.iter();
-            let handed = handed.map(|shard| shard.handed.load(Ordering::Relaxed));
-            let restored = self.position <= self.all.from.load(Ordering::Relaxed);
-            let goal = |after: u64| match restored {
-                true => 0,
-                false => after.min(self.position),
-            };
-            let goals = handed.map(goal).collect();
-            self.goal = Some((start, goals));
-        }
-        let Some((_, goals)) = &self.goal else {
-            return false;
         };
-        let mut shards = goals.iter().zip(&self.all.shards).enumerate();
-        shards.all(|(n, (goal, shard))| {
-            self.shard.is_some_and(|only| only != n) || shard.done.load(Ordering::Acquire) >= *goal
-        })
+        // A restart in between hands out the same events to the same shards.
+        if let Some(shard) = self.shards.get(shard) {
+            shard.done.wait(goal.place).await;
+        }
+        goal
+    }
+
+    /// What comes in while somebody waits is not waited for. `None`: the source has begun anew, before that.
+    fn goal(&self, position: u64, shard: usize) -> Option<Goal> {
+        let from = self.lock();
+        if self.read.position() < position {
+            return None;
+        }
+        let handed = self.shards.get(shard);
+        let handed = handed.map_or(0, |shard| shard.handed.load(Ordering::Relaxed));
+        let place = handed.min(position);
+        let restored = place <= *from;
+        Some(Goal { place, restored })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, u64> {
+        // Nothing in here panics.
+        self.from.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::{
+        pin::{Pin, pin},
+        task::{Context, Poll, Waker},
+    };
+
+    fn shards(parallelism: u16) -> Shards {
+        Shards::new(parallelism, MaxParallelism::DEFAULT)
+    }
+
+    fn poll<T>(wait: &mut Pin<&mut impl Future<Output = T>>) -> Option<T> {
+        let mut cx = Context::from_waker(Waker::noop());
+        match wait.as_mut().poll(&mut cx) {
+            Poll::Ready(ready) => Some(ready),
+            Poll::Pending => None,
+        }
+    }
 
     #[test]
     fn a_shard_without_events_is_not_waited_for() {
-        let reached = Shards::new(2);
-        reached.starts_at(10);
-        let (mut all, mut zero) = (reached.wait_for(13, None), reached.wait_for(13, None));
-        zero.shard = Some(0);
-        assert!(!all.is_over() && !zero.is_over());
-        reached.hands(1, 11);
-        reached.hands(1, 12);
-        reached.has_read(13);
-        assert!(!all.is_over() && zero.is_over());
-        reached.is_done(1, 11);
-        assert!(!all.is_over());
+        let all = shards(2);
+        all.starts_at(10);
+        let (mut both, mut zero) = (pin!(all.all_reach(13)), pin!(all.shard_reaches(13, 0)));
+        assert!(poll(&mut both).is_none() && poll(&mut zero).is_none());
+        all.hands(1, 11);
+        all.hands(1, 12);
+        all.has_read(13);
+        assert!(poll(&mut both).is_none());
+        assert!(poll(&mut zero).is_some_and(|goal| goal.is_in(0)));
+        all.is_done(1, 11);
+        assert!(poll(&mut both).is_none());
         // What comes in meanwhile is not waited for.
-        reached.hands(0, 14);
-        reached.is_done(1, 12);
-        assert!(all.is_over());
-        assert!(reached.wait_for(10, None).is_over());
+        all.hands(0, 14);
+        all.is_done(1, 12);
+        assert!(poll(&mut both).is_some());
+        assert!(poll(&mut pin!(all.all_reach(10))).is_some());
     }
 
     #[test]
     fn a_restart_begins_anew() {
-        let reached = Shards::new(1);
-        reached.starts_at(0);
-        reached.hands(0, 5);
-        reached.has_read(5);
-        let mut wait = reached.wait_for(5, Some("ann"));
-        assert!(!wait.is_over());
+        let all = shards(1);
+        all.starts_at(0);
+        all.hands(0, 5);
+        all.has_read(5);
+        let mut wait = pin!(all.reaches(5, "ann"));
+        assert!(poll(&mut wait).is_none());
         // Restored to before the event: it is handed out again.
-        reached.starts_at(3);
-        assert!(!wait.is_over());
-        reached.hands(0, 5);
-        reached.has_read(5);
-        assert!(!wait.is_over());
-        reached.is_done(0, 5);
-        assert!(wait.is_over());
+        all.starts_at(3);
+        assert!(poll(&mut wait).is_none());
+        all.hands(0, 5);
+        all.has_read(5);
+        assert!(poll(&mut wait).is_none());
+        all.is_done(0, 5);
+        let goal = poll(&mut wait).unwrap();
+        // An answer by who has taken in nothing since yet another restart does not have it.
+        assert!(goal.is_in(5) && !goal.is_in(4) && !goal.is_in(0));
         // Restored with the event: nothing is handed out.
-        let mut wait = reached.wait_for(5, Some("ann"));
-        reached.starts_at(5);
-        assert!(wait.is_over());
+        let mut wait = pin!(all.reaches(5, "ann"));
+        all.starts_at(5);
+        assert!(poll(&mut wait).is_some_and(|goal| goal.is_in(0)));
+    }
+
+    #[test]
+    fn what_was_waited_for_before_a_restart_is_waited_for_after_it() {
+        let all = shards(1);
+        all.starts_at(0);
+        let mut wait = pin!(all.reaches(5, "ann"));
+        all.hands(0, 5);
+        all.has_read(5);
+        assert!(poll(&mut wait).is_none());
+        // The checkpoint that it starts from has it.
+        all.starts_at(6);
+        assert!(poll(&mut wait).is_some());
     }
 
     #[test]
     fn every_user_has_a_shard() {
-        let reached = Shards::new(3);
+        let all = shards(3);
         let mut met = [false; 3];
         for n in 0..100 {
-            met[reached.shard_of(&format!("u{n}"))] = true;
+            met[all.shard_of(&format!("u{n}"))] = true;
         }
         assert_eq!(met, [true; 3]);
     }

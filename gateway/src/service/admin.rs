@@ -50,7 +50,7 @@ impl Admin for AdminService {
         let lists = k > 0;
         let k = list_length(k)?;
         self.0.lists_reach(min_position).await?;
-        self.0.profiles_reach(min_position, None).await?;
+        self.0.profiles_reach(min_position).await?;
         let (responder, stream) = responses(16);
         let gateway = Arc::clone(&self.0);
         let stalled = self.0.config.limits.stalled;
@@ -94,9 +94,9 @@ impl Admin for AdminService {
 impl Gateway {
     /// Everything kept for a user, with a list of so many.
     async fn user_state(&self, user_id: String, k: Option<usize>) -> Result<UserState, Error> {
-        let profile = self.job.profile(&user_id, usize::MAX).await?;
+        let profile = self.job.profile(&user_id, usize::MAX, 0).await?;
         let recommendations = match k {
-            Some(k) => self.job.list(&user_id, k).await?.recommendations,
+            Some(k) => self.job.list(&user_id, k, 0).await?.recommendations,
             None => Vec::new(),
         };
         Ok(UserState {

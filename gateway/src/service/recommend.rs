@@ -38,8 +38,7 @@ impl Recommendations for RecommendService {
         } = request.into_inner();
         check_user("user_id", &user_id)?;
         let k = list_length(k)?;
-        self.0.lists_reach(min_position).await?;
-        let list = self.0.job.list(&user_id, k).await?;
+        let list = self.0.list(&user_id, k, min_position).await?;
         Ok(Response::new(RecommendResponse {
             recommendations: list.recommendations,
         }))
@@ -64,8 +63,8 @@ impl Recommendations for RecommendService {
             Err(error) => return Err(Error::from(error).into()),
         }
         let k = list_length(k)?;
-        self.0.lists_reach(min_position).await?;
-        let explanation = self.0.job.explain(&user_id, &item_id, k).await?;
+        let explanation = self.0.explain(&user_id, &item_id, k, min_position);
+        let explanation = explanation.await?;
         Ok(Response::new(convert::explanation_to_proto(&explanation)))
     }
 
@@ -105,7 +104,7 @@ impl Recommendations for RecommendService {
             let present = async {
                 for user in user_ids {
                     // A user nobody has seen has a list too; a job that is restarting sends later.
-                    if let Ok(update) = gateway.job.list(&user, k).await {
+                    if let Ok(update) = gateway.job.list(&user, k, 0).await {
                         gateway.hub.send_present(id, update);
                     }
                 }
@@ -132,8 +131,7 @@ impl Recommendations for RecommendService {
         } = request.into_inner();
         check_user("user_id", &user_id)?;
         let history = if history == 0 { 50 } else { history as usize };
-        self.0.profiles_reach(min_position, Some(&user_id)).await?;
-        let profile = self.0.job.profile(&user_id, history).await?;
+        let profile = self.0.profile(&user_id, history, min_position).await?;
         let profile = profile
             .ok_or_else(|| Status::not_found(format!("no event of user {user_id:?} yet")))?;
         let mut interests: Vec<_> = profile.interests.iter().collect();
