@@ -8,7 +8,7 @@ use gateway::{
         subscribe_response::Kind,
     },
 };
-use std::{io::Write, time::Duration};
+use std::{io::Write, path::Path, time::Duration};
 use tests::weir::{Weir, binary, free_port};
 use tonic::Code;
 
@@ -75,6 +75,53 @@ async fn streams_end_with_a_reason_and_state_stays() {
         .recommendations;
     assert_eq!(list, update.recommendations[..list.len()]);
     gateway.stop().await;
+}
+
+/// Makes the data of all checkpoints unreadable, what they are made of left as it is; the files found.
+fn spoil(dir: &Path) -> usize {
+    let mut spoilt = 0;
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            spoilt += spoil(&path);
+        } else if path.extension().is_some_and(|e| e == "parquet") {
+            let length = std::fs::metadata(&path).unwrap().len();
+            std::fs::write(&path, vec![0; length as usize]).unwrap();
+            spoilt += 1;
+        }
+    }
+    spoilt
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_an_orderly_stop_it_goes_on_from_local_files() {
+    for backend in [Backend::Redb, Backend::Fs] {
+        let dir = tempfile::tempdir().unwrap();
+        let config = || config(dir.path(), backend);
+        let gateway = Gateway::start(config()).await;
+        let users: Vec<String> = (0..20).map(|n| format!("u{n}")).collect();
+        let mut producer = gateway.producer("p").await;
+        for (n, user) in users.iter().enumerate() {
+            let items = (n % 4..n % 4 + 3).map(|item| event(user, &format!("i{item}")));
+            producer.send(items.collect()).await.unwrap();
+        }
+        producer.flush().await.unwrap();
+        let before = gateway.export(&users).await;
+        assert!(before.iter().all(|user| !user.recommendations.is_empty()));
+        drop(producer);
+        gateway.stop().await;
+
+        // Nothing of it can be read from the checkpoints: it all lies beside them.
+        assert!(spoil(&dir.path().join("checkpoints")) > 0);
+        let gateway = Gateway::start(config()).await;
+        assert_eq!(gateway.export(&users).await, before, "{backend:?}");
+        // And it goes on.
+        let mut producer = gateway.producer("q").await;
+        producer.send(vec![event("u0", "new")]).await.unwrap();
+        producer.close().await.unwrap();
+        assert_eq!(gateway.count("u0").await, 4);
+        gateway.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
