@@ -134,7 +134,7 @@ fn backends(args: &Backends) -> CliResult {
         Format::Html => page::page(&report),
     };
     match &args.out {
-        None => print!("{text}"),
+        None => println!("{}", text.trim_end_matches('\n')),
         Some(file) => std::fs::write(file, text).map_err(|error| cannot_write(file, &error))?,
     }
     Ok(())

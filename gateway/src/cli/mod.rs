@@ -2,6 +2,12 @@
 //!
 //! Exit codes are stable: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 timed out.
 
+/// In place of the standard library's, which panics when the reader of a pipe has gone, as `head` does.
+macro_rules! println {
+    () => { $crate::cli::output::line(format_args!("")) };
+    ($($text:tt)*) => { $crate::cli::output::line(format_args!($($text)*)) };
+}
+
 mod bench;
 mod checkpoint;
 mod demo;

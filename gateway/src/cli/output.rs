@@ -5,12 +5,30 @@ use crate::proto::v1::{Recommendation, UserProfile};
 use clap::ValueEnum;
 use comfy_table::{Table, presets::UTF8_HORIZONTAL_ONLY};
 use serde_json::{Value, json};
-use std::{future::Future, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    io::{ErrorKind, Write},
+    time::Duration,
+};
 use tonic::{
     Code, Status,
     transport::{Channel, Endpoint},
 };
 use tonic_types::StatusExt;
+
+/// Prints a line. Where nobody reads it any more, or it cannot be written, the command ends: nobody is
+/// there for the rest.
+pub(super) fn line(text: fmt::Arguments<'_>) {
+    let Err(error) = writeln!(std::io::stdout(), "{text}") else {
+        return;
+    };
+    if error.kind() == ErrorKind::BrokenPipe {
+        std::process::exit(0);
+    }
+    eprintln!("weir: standard output: {error}");
+    std::process::exit(1);
+}
 
 /// How to print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -7,7 +7,7 @@ use crate::{
     server::Server,
     shutdown,
 };
-use std::{net::SocketAddr, path::PathBuf};
+use std::{io::Write, net::SocketAddr, path::PathBuf};
 
 /// Run a gateway until Ctrl-C or SIGTERM
 #[derive(Debug, clap::Args)]
@@ -52,8 +52,12 @@ pub(crate) fn run(args: Args) -> CliResult {
         // Before the start, which may take a while: a signal then ends it as soon as it is over.
         let stop = shutdown::requested().map_err(Error::io("listen for", "signals"))?;
         let server = Server::start(config).await?;
-        // For scripts that start it on port 0.
-        println!("listening on http://{}", server.address());
+        // For scripts that start it on port 0; where nobody reads it, it serves all the same.
+        let _unread = writeln!(
+            std::io::stdout(),
+            "listening on http://{}",
+            server.address()
+        );
         tracing::info!(address = %server.address(), data_dir = %dir.display(), %backend, "weir is up");
         server.run_until(stop).await?;
         tracing::info!("stopped in good order");
