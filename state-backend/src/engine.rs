@@ -38,14 +38,12 @@ pub(crate) struct Engine {
     pub(crate) budget: u64,
     /// The store's budget.
     pub(crate) limit: u64,
-    /// Groups of all tables: what the budget is shared among.
-    pub(crate) table_groups: u64,
     /// Rows evicted when the backend was last asked what it holds.
     pub(crate) asked_at: u64,
     pub(crate) max_value: u64,
-    /// Bytes that a table wanted to grow by and could not.
-    pub(crate) room_wanted: u64,
-    /// Use up to which nothing more could be evicted.
+    /// Groups that the hand has gone through since the tables last fitted.
+    pub(crate) passed: usize,
+    /// Use beyond which rows are evicted: the budget, or more if nothing more could be.
     pub(crate) crowded_at: u64,
     pub(crate) evicted: u64,
 }
@@ -62,6 +60,7 @@ impl Engine {
             let backend = self.backend.stats().memory_bytes;
             let others = backend + crate::snapshot::open_bytes(self.limit);
             self.budget = self.limit.saturating_sub(others).max(self.limit / 4);
+            self.crowded_at = self.budget;
             self.asked_at = self.evicted;
         }
     }

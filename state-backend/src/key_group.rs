@@ -197,10 +197,17 @@ impl KeyGroupRange {
     #[must_use]
     pub const fn offset_of(self, group: KeyGroup) -> Option<usize> {
         if self.contains(group) {
-            Some((group.0 - self.start.0) as usize)
+            Some(self.offset(group))
         } else {
             None
         }
+    }
+
+    /// Position of the group in this range, or at least the length of it if it is not one of these.
+    #[inline(always)]
+    pub(crate) const fn offset(self, group: KeyGroup) -> usize {
+        // Neither is above 2^15, so what wraps is far above that.
+        group.0.wrapping_sub(self.start.0) as usize
     }
 }
 
@@ -214,7 +221,14 @@ impl fmt::Display for KeyGroupRange {
 #[inline]
 #[must_use]
 pub fn key_group_of(hash: i32, max: MaxParallelism) -> KeyGroup {
-    KeyGroup((murmur(hash) % i32::from(max.0)) as u16)
+    let (hash, groups) = (murmur(hash), i32::from(max.0));
+    // A division takes longer than all the rest, and few jobs need it.
+    let group = if max.0.is_power_of_two() {
+        hash & (groups - 1)
+    } else {
+        hash % groups
+    };
+    KeyGroup(group as u16)
 }
 
 /// The subtask that owns a group.

@@ -73,7 +73,7 @@ impl<'a> KeyScope<'a> {
         hash: u64,
         group: KeyGroup,
     ) -> Self {
-        let offset = store.engine.range.offset_of(group);
+        let offset = store.engine.range.offset(group);
         Self {
             store,
             words,
@@ -82,14 +82,14 @@ impl<'a> KeyScope<'a> {
             key_len: words.len() - 1,
             hash,
             key_group: group,
-            group: offset.unwrap_or(usize::MAX),
+            group: offset,
         }
     }
 
     /// A scope of the row in the store's buffer.
     pub(crate) fn written(store: &'a mut StateStore, key_len: usize, group: KeyGroup) -> Self {
         let place = Place::written(&store.row, 0);
-        let offset = store.engine.range.offset_of(group);
+        let offset = store.engine.range.offset(group);
         Self {
             store,
             words: place.words,
@@ -98,7 +98,7 @@ impl<'a> KeyScope<'a> {
             key_len,
             hash: place.hash,
             key_group: group,
-            group: offset.unwrap_or(usize::MAX),
+            group: offset,
         }
     }
 

@@ -29,8 +29,8 @@ enum Message {
 }
 
 /// What the writer says of a checkpoint.
-struct Published {
-    id: u64,
+pub(crate) struct Published {
+    pub(crate) id: u64,
     rows: u64,
     bytes: u64,
 }
@@ -51,7 +51,29 @@ pub(crate) struct Checkpoints {
 struct Running {
     id: u64,
     began: Duration,
-    stall: Duration,
+    stall: Stall,
+}
+
+/// How long a store was kept from working.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Stall {
+    pub(crate) clock: Duration,
+    /// Without what other threads and the machine's other guests took of it.
+    pub(crate) thread: Option<Duration>,
+}
+
+impl Stall {
+    /// The longer of the two, by each clock.
+    fn max(self, other: Self) -> Self {
+        Self {
+            clock: self.clock.max(other.clock),
+            thread: self.thread.max(other.thread),
+        }
+    }
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
 }
 
 impl Checkpoints {
@@ -91,7 +113,7 @@ impl Checkpoints {
         self.running = Some(Running {
             id,
             began: now,
-            stall: Duration::ZERO,
+            stall: Stall::default(),
         });
         id
     }
@@ -105,7 +127,7 @@ impl Checkpoints {
     }
 
     /// Notes how long the store was kept from working.
-    pub(crate) fn stalled(&mut self, stall: Duration) {
+    pub(crate) fn stalled(&mut self, stall: Stall) {
         if let Some(running) = &mut self.running {
             running.stall = running.stall.max(stall);
         }
@@ -129,22 +151,27 @@ impl Checkpoints {
         true
     }
 
-    /// The checkpoint that was published since the last call, and its snapshot's id.
-    pub(crate) fn published(&mut self, now: Duration) -> Option<(u64, Checkpoint)> {
-        let published = match self.from_writer.try_recv() {
-            Ok(published) => published,
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => return None,
-        };
+    /// Whether the checkpoint under way has been published: what it came to, for [`ended`](Self::ended), and its
+    /// snapshot's id.
+    pub(crate) fn published(&mut self) -> Option<Published> {
+        match self.from_writer.try_recv() {
+            Ok(published) => Some(published),
+            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
+        }
+    }
+
+    /// The checkpoint under way is over.
+    pub(crate) fn ended(&mut self, published: &Published, now: Duration) -> Option<Checkpoint> {
         let running = self.running.take()?;
         debug_assert_eq!(running.id, published.id);
-        let checkpoint = Checkpoint {
+        Some(Checkpoint {
             at_s: running.began.as_secs_f64(),
             seconds: (now - running.began).as_secs_f64(),
-            stall_ms: running.stall.as_secs_f64() * 1e3,
+            stall_ms: millis(running.stall.clock),
+            thread_stall_ms: running.stall.thread.map(millis),
             bytes: published.bytes,
             rows: published.rows,
-        };
-        Some((published.id, checkpoint))
+        })
     }
 
     /// Whether the writer gave up; `finish` says why.

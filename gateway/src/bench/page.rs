@@ -237,6 +237,13 @@ pub(crate) fn rows(report: &Report) -> Vec<(&'static str, Vec<String>)> {
             summary(&|c| format!("{:.2} ms", c.max_stall_ms)),
         ),
         (
+            "the same, of the thread's own time",
+            summary(&|c| {
+                c.max_thread_stall_ms
+                    .map_or_else(|| "-".to_owned(), |ms| format!("{ms:.2} ms"))
+            }),
+        ),
+        (
             "checkpoint, mean size",
             summary(&|c| megabytes(c.mean_bytes)),
         ),

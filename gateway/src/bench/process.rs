@@ -1,5 +1,18 @@
 //! What the operating system says about this process and the machine.
 
+use std::time::Duration;
+
+/// Time that the cores have given to the calling thread; `None` where the system does not say.
+pub(crate) fn thread_time() -> Option<Duration> {
+    #[cfg(target_os = "linux")]
+    {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        Duration::try_from(time).ok()
+    }
+    #[cfg(not(target_os = "linux"))]
+    None
+}
+
 /// Resident memory now and at its highest, in bytes; `None` where there is no `/proc`.
 pub(crate) fn memory() -> Option<(u64, u64)> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;

@@ -60,6 +60,9 @@ pub(crate) struct Checkpoint {
     pub(crate) seconds: f64,
     /// The longest that it kept the store from working.
     pub(crate) stall_ms: f64,
+    /// The same by the processor time of the thread; without what others took meanwhile.
+    #[serde(default)]
+    pub(crate) thread_stall_ms: Option<f64>,
     pub(crate) bytes: u64,
     pub(crate) rows: u64,
 }
@@ -77,6 +80,7 @@ pub(crate) struct CheckpointSummary {
     pub(crate) count: usize,
     pub(crate) mean_s: f64,
     pub(crate) max_stall_ms: f64,
+    pub(crate) max_thread_stall_ms: Option<f64>,
     pub(crate) mean_bytes: f64,
 }
 
@@ -97,6 +101,11 @@ impl BackendReport {
                 .iter()
                 .map(|c| c.stall_ms)
                 .fold(0.0, f64::max),
+            max_thread_stall_ms: self
+                .checkpoints
+                .iter()
+                .filter_map(|c| c.thread_stall_ms)
+                .reduce(f64::max),
             mean_bytes: mean(|c| c.bytes as f64),
         })
     }

@@ -1,7 +1,7 @@
 //! The passes over one backend.
 
 use super::{
-    checkpoints::Checkpoints,
+    checkpoints::{Checkpoints, Stall},
     config::{BackendName, Config},
     histogram::Histogram,
     ids::{Ids, Random},
@@ -372,9 +372,9 @@ impl Passes<'_> {
             return Ok(());
         };
         let id = checkpoints.begin(store.catalog(), now);
-        let began = self.clock.elapsed();
+        let began = self.watch();
         self.subject.begin_checkpoint(id, SnapshotKind::Delta)?;
-        checkpoints.stalled(self.clock.elapsed() - began);
+        checkpoints.stalled(self.since(began));
         Ok(())
     }
 
@@ -385,7 +385,7 @@ impl Passes<'_> {
         from: Duration,
         taken: &mut Vec<Checkpoint>,
     ) -> Result<(), Error> {
-        let began = self.clock.elapsed();
+        let began = self.watch();
         if checkpoints.hand_over() {
             let status = self.subject.between(&mut self.chunks)?;
             checkpoints.add(&mut self.chunks);
@@ -394,15 +394,29 @@ impl Passes<'_> {
             }
             checkpoints.hand_over();
         }
+        checkpoints.stalled(self.since(began));
         let now = self.clock.elapsed();
-        checkpoints.stalled(now - began);
-        if let Some((id, checkpoint)) = checkpoints.published(now - from) {
-            taken.push(checkpoint);
+        if let Some(published) = checkpoints.published() {
+            let began = self.watch();
             if let Some(store) = self.subject.store() {
-                store.acknowledge(id)?;
+                store.acknowledge(published.id)?;
             }
+            checkpoints.stalled(self.since(began));
+            taken.extend(checkpoints.ended(&published, now - from));
         }
         Ok(())
+    }
+
+    fn watch(&self) -> (Duration, Option<Duration>) {
+        (self.clock.elapsed(), process::thread_time())
+    }
+
+    fn since(&self, (clock, thread): (Duration, Option<Duration>)) -> Stall {
+        let own = process::thread_time().zip(thread);
+        Stall {
+            clock: self.clock.elapsed() - clock,
+            thread: own.map(|(now, then)| now.saturating_sub(then)),
+        }
     }
 
     fn checkpoint_now(&mut self, checkpoints: &mut Checkpoints) -> Result<(), Error> {

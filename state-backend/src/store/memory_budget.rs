@@ -1,13 +1,19 @@
 //! Holding the memory budget: the store's clock hand.
 
 use super::StateStore;
-use crate::{Result, engine::Engine, table::any::AnyTable};
+use crate::{
+    Result,
+    engine::Engine,
+    table::{any::AnyTable, evict::STEP_ROWS},
+};
 
-/// What is freed beyond the need, as a share of the budget: one in so many.
-const SLACK: u64 = 32;
+/// Most steps that one operation is kept for.
+const STEPS: usize = 16;
+/// Rows that are evicted between two questions to the backend how much it holds.
+const ASK_EVERY: u64 = 4096;
 
 impl StateStore {
-    /// Evicts until the tables fit again, if they do not.
+    /// Evicts some rows if the tables do not fit. An operation adds less than that.
     #[inline]
     pub(crate) fn hold_budget(&mut self) -> Result<()> {
         if self.engine.is_crowded() {
@@ -20,39 +26,43 @@ impl StateStore {
 impl Engine {
     #[inline]
     pub(crate) fn is_crowded(&self) -> bool {
-        !self.pinned && (self.used > self.budget.max(self.crowded_at) || self.room_wanted > 0)
+        self.used > self.crowded_at
     }
 }
 
-/// Moves the hand over the groups of all tables, at most twice round: the first time may only clear
-/// marks.
+/// Moves the hand on over the groups of all tables, some rows or places far.
 #[cold]
 fn make_room(
     tables: &mut [Box<dyn AnyTable>],
     engine: &mut Engine,
     hand: &mut (usize, usize),
 ) -> Result<()> {
-    engine.measure_backend();
+    if engine.evicted - engine.asked_at >= ASK_EVERY {
+        engine.measure_backend();
+    }
     let groups = engine.range.len();
-    let room = std::mem::take(&mut engine.room_wanted).max(engine.budget / SLACK);
-    let goal = engine.budget.saturating_sub(room);
-    for _ in 0..2 * groups * tables.len() {
-        if engine.used <= goal {
+    let enough = engine.evicted + STEP_ROWS as u64;
+    for _ in 0..STEPS {
+        if engine.used <= engine.budget || engine.evicted >= enough {
             break;
         }
         let (table, group) = *hand;
-        tables[table % tables.len()].evict_step(engine, group)?;
-        *hand = if group + 1 < groups {
-            (table, group + 1)
-        } else {
-            ((table + 1) % tables.len(), 0)
-        };
+        if tables[table % tables.len()].evict_step(engine, group)? {
+            *hand = if group + 1 < groups {
+                (table, group + 1)
+            } else {
+                ((table + 1) % tables.len(), 0)
+            };
+            engine.passed += 1;
+        }
     }
-    // What cannot be evicted must not be tried for with every operation.
-    engine.crowded_at = if engine.used > engine.budget {
-        engine.used + engine.budget / 64
-    } else {
-        0
-    };
+    if engine.used <= engine.budget {
+        (engine.passed, engine.crowded_at) = (0, engine.budget);
+    } else if engine.passed >= 2 * groups * tables.len() {
+        // Twice round: the first time may only have cleared marks. What cannot be evicted must not be tried for
+        // with every operation.
+        engine.passed = 0;
+        engine.crowded_at = engine.used + engine.budget / 64;
+    }
     Ok(())
 }

@@ -187,7 +187,6 @@ impl StateStore {
             self.incoming.insert(name.to_owned(), stored.format());
         }
         self.tables.push(Box::new(table));
-        self.engine.table_groups = (self.tables.len() * self.engine.range.len()) as u64;
         self.slots.insert(name.to_owned(), slot);
         Ok(slot)
     }

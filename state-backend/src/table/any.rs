@@ -31,7 +31,8 @@ pub(crate) trait AnyTable: Any + Debug + Send {
         work: &mut Work,
     ) -> Result<bool>;
     fn expires_in_background(&self) -> bool;
-    fn evict_step(&mut self, engine: &mut Engine, group: usize) -> Result<()>;
+    /// See [`Table::evict_step`].
+    fn evict_step(&mut self, engine: &mut Engine, group: usize) -> Result<bool>;
     /// Whether no row was changed after this epoch.
     fn is_unchanged_since(&self, epoch: u32) -> bool;
     /// Brings every row that the backend does not have as it is into the backend.
@@ -127,7 +128,7 @@ impl<P: Send + 'static> AnyTable for Table<P> {
         Self::expires_in_background(self)
     }
 
-    fn evict_step(&mut self, engine: &mut Engine, group: usize) -> Result<()> {
+    fn evict_step(&mut self, engine: &mut Engine, group: usize) -> Result<bool> {
         Self::evict_step(self, engine, group)
     }
 

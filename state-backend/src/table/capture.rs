@@ -63,7 +63,7 @@ impl<P: Send + 'static> Table<P> {
                 return Ok(false);
             }
             match &mut cursor.phase {
-                Phase::Start => cursor.phase = self.first_phase(engine, index, at),
+                Phase::Start => cursor.phase = self.first_phase(engine, index, at, work),
                 Phase::Dirty { next } => {
                     match self.groups[at].dirty.get(*next) {
                         Some((_, place)) => {
@@ -114,13 +114,20 @@ impl<P: Send + 'static> Table<P> {
         !snapshot.full && self.groups[at].dirty.is_complete_since(snapshot.base)
     }
 
-    fn first_phase(&mut self, engine: &mut Engine, index: usize, at: usize) -> Phase {
+    fn first_phase(
+        &mut self,
+        engine: &mut Engine,
+        index: usize,
+        at: usize,
+        work: &mut Work,
+    ) -> Phase {
         let (settled, pinned) = (engine.settled(), engine.pinned);
         let full_running = engine.full_running();
         let group = &mut self.groups[at];
         let mut spent = Vec::new();
         let (rows, tombstones) = (&group.rows, group.tombstones);
         group.dirty.drain_upto(settled, |place| {
+            work.looked();
             if tombstones > 0
                 && rows
                     .get(place)

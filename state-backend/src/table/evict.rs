@@ -1,8 +1,7 @@
 //! Making room: rows that were not used lately go to the backend.
 //!
-//! Second chance: a clock hand goes through the places of a group, spares what was used since it
-//! last came by, and takes the rest. The rows of one pass are written in one sorted batch, which is
-//! what an ordered backend takes best.
+//! Second chance: a clock hand goes through the places of all groups, spares what was used since it last came by,
+//! and takes the rest, a few hundred rows a step: each is a pause for whoever owns the store.
 
 use super::{
     Table,
@@ -12,7 +11,11 @@ use super::{
 use crate::{Change, Error, Result, engine::Engine};
 use std::ops::Range;
 
-/// Most rows that one pass writes.
+/// Most rows that one step evicts, some tenths of a millisecond.
+pub(crate) const STEP_ROWS: usize = 256;
+/// Most places that one step looks at.
+const STEP_PLACES: usize = 512;
+/// Most rows written to the backend at once when all are.
 const BATCH_ROWS: usize = 8192;
 
 struct Victim {
@@ -23,22 +26,19 @@ struct Victim {
 }
 
 impl<P: Send + 'static> Table<P> {
-    /// Evicts some of a group that cannot grow: few enough that most of its places stay in use.
-    pub(super) fn evict_from_group(&mut self, engine: &mut Engine, at: usize) -> Result<()> {
-        let want = (self.groups[at].rows.len() / 32).clamp(1, BATCH_ROWS);
-        self.evict(engine, at, want)
-    }
-
-    /// One step of the store's clock hand: evicts from a group, and gives its memory back if it is
-    /// mostly empty then.
-    pub(super) fn evict_step(&mut self, engine: &mut Engine, at: usize) -> Result<()> {
-        let want = self.groups[at].rows.len().min(BATCH_ROWS);
-        self.evict(engine, at, want)?;
-        let rows = &self.groups[at].rows;
-        if rows.len() * 2 <= rows.capacity() {
+    /// One step of the store's clock hand through a group: evicts what was not used since it last came by, and
+    /// gives back the memory that leaves. Returns whether the hand has come to the group's end.
+    pub(super) fn evict_step(&mut self, engine: &mut Engine, at: usize) -> Result<bool> {
+        self.evict(engine, at)?;
+        let group = &mut self.groups[at];
+        let through = group.hand >= group.rows.places();
+        if through {
+            group.hand = 0;
+        }
+        if group.rows.is_loose() {
             self.compact(engine, at)?;
         }
-        Ok(())
+        Ok(through)
     }
 
     /// Moves rows together, and gives back the memory that they leave.
@@ -61,10 +61,10 @@ impl<P: Send + 'static> Table<P> {
         outcome
     }
 
-    /// Evicts up to `want` rows of a group.
-    fn evict(&mut self, engine: &mut Engine, at: usize, want: usize) -> Result<()> {
+    /// Evicts some rows of a group, in one sorted batch, which is what an ordered backend takes best.
+    fn evict(&mut self, engine: &mut Engine, at: usize) -> Result<()> {
         let mut arena = Vec::new();
-        let mut victims = self.choose(engine, at, want, &mut arena)?;
+        let mut victims = self.choose(engine, at, &mut arena)?;
         victims.sort_unstable_by(|a, b| arena[a.key.clone()].cmp(&arena[b.key.clone()]));
         let changes: Vec<_> = victims
             .iter()
@@ -85,26 +85,17 @@ impl<P: Send + 'static> Table<P> {
         Ok(())
     }
 
-    /// Moves the hand on until enough victims are found, at most twice round. Their rows are encoded
-    /// into `arena`.
-    fn choose(
-        &mut self,
-        engine: &Engine,
-        at: usize,
-        want: usize,
-        arena: &mut Vec<u8>,
-    ) -> Result<Vec<Victim>> {
+    /// Moves the hand on, not past the group's end, until enough victims are found. Their rows are encoded into
+    /// `arena`.
+    fn choose(&mut self, engine: &Engine, at: usize, arena: &mut Vec<u8>) -> Result<Vec<Victim>> {
         let prefix = engine.group_at(at).to_be_bytes();
         let (table, groups) = self.split();
         let group = &mut groups[at];
-        let places = group.rows.places();
+        let end = group.rows.places().min(group.hand + STEP_PLACES);
         let mut victims = Vec::new();
-        for _ in 0..2 * places {
-            if victims.len() >= want {
-                break;
-            }
-            let place = group.hand % places;
-            group.hand = (place + 1) % places;
+        while group.hand < end && victims.len() < STEP_ROWS {
+            let place = group.hand;
+            group.hand += 1;
             let Some(entry) = group.rows.get_mut(place) else {
                 continue;
             };
@@ -128,8 +119,6 @@ impl<P: Send + 'static> Table<P> {
                     })?;
                 value = Some(key.end..arena.len());
             }
-            // Second time round the hand meets what it has chosen already.
-            entry.flags |= REFERENCED;
             victims.push(Victim {
                 place,
                 key,

@@ -130,6 +130,15 @@ impl<P> Group<P> {
         }
         let before = self.ghosts.bytes() as i64;
         let mut heap = 0;
+        if !self.ghosts.iter().any(&keep) {
+            heap = self
+                .ghosts
+                .iter()
+                .map(|ghost| ghost.key.heap_bytes())
+                .sum::<u64>() as i64;
+            self.ghosts = Slab::new();
+            return heap + before;
+        }
         for place in 0..self.ghosts.places() {
             if self.ghosts.get(place).is_some_and(|ghost| !keep(ghost)) {
                 let dropped = self.ghosts.take(place);

@@ -11,7 +11,7 @@ mod addr;
 pub(crate) mod any;
 mod capture;
 pub(crate) mod entry;
-mod evict;
+pub(crate) mod evict;
 pub(crate) mod group;
 mod index;
 mod intake;
@@ -65,9 +65,6 @@ pub(crate) struct Table<P> {
     /// Where the incremental clean-up is: group and place.
     step: (usize, usize),
 }
-
-/// A group with places for fewer rows than these grows however full the memory is.
-const FEW_ROWS: usize = 8;
 
 /// Payload changes in place before it is measured again; large ones are measured less often, as
 /// that takes time in proportion.
@@ -201,26 +198,10 @@ impl<P: Send + 'static> Table<P> {
     #[cold]
     fn grow(&mut self, engine: &mut Engine, addr: Addr<'_>) -> Result<()> {
         let rows = &self.groups[addr.group].rows;
-        let (before, more) = (rows.bytes(), rows.growth_bytes());
-        if rows.is_at_its_end() {
+        let more = rows.growth_bytes();
+        // Where rows can be evicted, the next operation makes up for it.
+        if rows.is_at_its_end() || (engine.pinned && engine.used + more > engine.budget) {
             return Err(self.over_budget(engine, addr, more));
-        }
-        if engine.used + more > engine.budget {
-            if engine.pinned {
-                return Err(self.over_budget(engine, addr, more));
-            }
-            // A group that would have more than its share makes do with what it has. Another gets it: the next
-            // operation takes it from the rest. A table of a few rows grows all the same.
-            if before + more <= engine.budget / engine.table_groups.max(1) {
-                engine.room_wanted = more;
-            }
-            if rows.capacity() >= FEW_ROWS {
-                self.evict_from_group(engine, addr.group)?;
-                if self.groups[addr.group].rows.has_room() {
-                    return Ok(());
-                }
-            }
-            engine.room_wanted = more;
         }
         engine.used += self.groups[addr.group].rows.grow();
         Ok(())

@@ -51,6 +51,8 @@ impl<T> Slab<T> {
         fit.ilog2()
     };
     const PIECE: usize = 1 << Self::BITS;
+    /// What it grows and shrinks by once it is as large.
+    const QUARTER: usize = if Self::PIECE < 4 { 1 } else { Self::PIECE / 4 };
 
     pub(crate) fn new() -> Self {
         Self {
@@ -68,6 +70,12 @@ impl<T> Slab<T> {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Whether [`compact`](Self::compact) would give back memory worth its while.
+    pub(crate) fn is_loose(&self) -> bool {
+        let vacant = self.places - self.len();
+        vacant >= Self::QUARTER || (vacant > 0 && vacant * 2 >= self.places)
     }
 
     /// All places are below this.
@@ -146,8 +154,7 @@ impl<T> Slab<T> {
             return self.capacity;
         }
         // Twice as many at first, then by quarters of a piece.
-        let quarter = (Self::PIECE / 4).max(1);
-        let more = self.capacity.max(FEWEST).min(quarter);
+        let more = self.capacity.max(FEWEST).min(Self::QUARTER);
         let in_piece = Self::PIECE - self.capacity % Self::PIECE;
         self.capacity + more.min(in_piece)
     }
@@ -309,10 +316,9 @@ impl<T: Keyed> Slab<T> {
 
     /// Gives back what is free at the end, but for a quarter of a piece.
     fn shrink(&mut self) {
-        let quarter = (Self::PIECE / 4).max(1);
         let needed = match self.places {
-            few if few < quarter => few.next_power_of_two().max(FEWEST).min(Self::PIECE),
-            many => many.next_multiple_of(quarter),
+            few if few < Self::QUARTER => few.next_power_of_two().max(FEWEST).min(Self::PIECE),
+            many => many.next_multiple_of(Self::QUARTER),
         };
         let needed = if self.places == 0 { 0 } else { needed };
         if needed < self.capacity {
