@@ -204,3 +204,26 @@ impl DirtyList {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_that_became_too_long_owns_to_every_epoch_it_had() {
+        let mut dirty = DirtyList::default();
+        for place in 0..64 {
+            dirty.push(7, place, 0);
+        }
+        assert!(dirty.is_complete_since(0));
+        // A row comes back that was changed before.
+        dirty.push(5, 64, 0);
+        assert!(!dirty.is_complete_since(6));
+        assert!(dirty.is_complete_since(7));
+        assert_eq!(dirty.get(0), None);
+        dirty.push(7, 1, 0);
+        assert_eq!(dirty.get(0), None);
+        dirty.push(8, 1, 0);
+        assert_eq!(dirty.get(0), Some((8, 1)));
+    }
+}
