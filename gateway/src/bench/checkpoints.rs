@@ -11,7 +11,7 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel},
+        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     thread::JoinHandle,
     time::Duration,
@@ -154,10 +154,7 @@ impl Checkpoints {
     /// Whether the checkpoint under way has been published: what it came to, for [`ended`](Self::ended), and its
     /// snapshot's id.
     pub(crate) fn published(&mut self) -> Option<Published> {
-        match self.from_writer.try_recv() {
-            Ok(published) => Some(published),
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-        }
+        self.from_writer.try_recv().ok()
     }
 
     /// The checkpoint under way is over.
