@@ -27,10 +27,13 @@ fn operator_of<'a>(
             "operators {} and {} both have a state {state:?}: choose with --operator",
             one.uid, other.uid
         ))),
-        (None, _) => Err(CliError::NotFound(format!(
-            "checkpoint {} has no state {state:?}",
-            manifest.id
-        ))),
+        (None, _) => {
+            let of = wanted.map_or_else(String::new, |uid| format!("operator {uid} of "));
+            let id = manifest.id;
+            Err(CliError::NotFound(format!(
+                "{of}checkpoint {id} has no state {state:?}"
+            )))
+        }
     }
 }
 
@@ -182,12 +185,19 @@ pub(super) fn export(args: &ExportArgs) -> CliResult {
             true => checkpoint_store::ValueColumn::Typed,
             false => checkpoint_store::ValueColumn::Bytes,
         };
-        let exported =
-            store.export_state(&manifest, operator, &state.state, columns, &mut counted)?;
-        counted
-            .file
-            .sync_all()
-            .map_err(|error| cannot("sync", error))?;
+        let exported = store
+            .export_state(&manifest, operator, &state.state, columns, &mut counted)
+            .map_err(CliError::from)
+            .and_then(|exported| {
+                let synced = counted.file.sync_all();
+                synced.map_err(|error| cannot("sync", error))?;
+                Ok(exported)
+            });
+        if exported.is_err() {
+            // Half a file looks like a file.
+            let _ = fs::remove_file(&path);
+        }
+        let exported = exported?;
         if exported.unreadable > 0 {
             let count = exported.unreadable;
             let state = &state.state;

@@ -66,8 +66,14 @@ pub(super) fn collect(args: &GcArgs) -> CliResult {
         };
         let (count, bytes) = (report.removed, size(report.removed_bytes));
         println!(
-            "{count} files {verb}, {bytes}; {} in progress",
-            plan.in_progress.len()
+            "{count} files {verb}, {bytes}{}",
+            match plan.in_progress.len() {
+                0 => String::new(),
+                n => format!(
+                    "; {n} are of a checkpoint that is being written, or was when its writer \
+                     stopped: they go once there is a newer one"
+                ),
+            }
         );
     }
     match &report.failures[..] {

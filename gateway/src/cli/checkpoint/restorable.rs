@@ -3,7 +3,7 @@
 use super::super::output::Format;
 use super::{CheckArgs, CliError, CliResult, VerifyArgs, place};
 use crate::{config::Config, error::chain, job::expected_operators};
-use checkpoint_store::{Finding, Manifest, Severity, check_restore};
+use checkpoint_store::{Finding, Manifest, ManifestKind, Severity, check_restore};
 use serde_json::json;
 
 pub(super) fn verify(args: &VerifyArgs) -> CliResult {
@@ -43,6 +43,13 @@ pub(super) fn verify(args: &VerifyArgs) -> CliResult {
         }
     } else {
         let manifest = place::choose(&store, args.one.id)?;
+        // Newer ones that cannot even be read.
+        if args.one.id.is_none() && manifest.kind == ManifestKind::Checkpoint {
+            for passed in store.latest()?.passed_over {
+                let faults = passed.damage.iter().map(ToString::to_string);
+                report(passed.checkpoint.id.get(), faults.collect());
+            }
+        }
         report(manifest.id.get(), read(&manifest)?);
     }
     match damaged {
