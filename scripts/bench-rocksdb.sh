@@ -48,7 +48,7 @@ fi
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}/rocksdb
 manifest=benches/rocksdb/Cargo.toml
 case $mode in
-    beyond) cargo run --release --locked --manifest-path "$manifest" --bin beyond -- "$@" ;;
-    bench) cargo bench --locked --manifest-path "$manifest" --bench backends -- "$@" ;;
-    test) cargo test --locked --manifest-path "$manifest" "$@" ;;
+    beyond) cargo run --release --manifest-path "$manifest" --bin beyond -- "$@" ;;
+    bench) cargo bench --manifest-path "$manifest" --bench backends -- "$@" ;;
+    test) cargo test --manifest-path "$manifest" "$@" ;;
 esac
