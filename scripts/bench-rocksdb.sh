@@ -5,7 +5,7 @@
 #   scripts/bench-rocksdb.sh bench              the criterion bench `backends` with RocksDB in it
 #   scripts/bench-rocksdb.sh test               the conformance suite on RocksDB; says so where RocksDB is missing
 #
-# Links to the system's library (Debian and Ubuntu: apt install librocksdb-dev). BUNDLED=1 builds the one that
+# Links to the system's library (Debian and Ubuntu: apt install librocksdb-dev; tried with 7.8 of Debian 12). BUNDLED=1 builds the one that
 # the crate brings along, which takes half an hour. bindgen's libclang comes from PyPI unless LIBCLANG_PATH says where it is.
 set -euo pipefail
 cd "$(dirname "$0")/.."
