@@ -84,18 +84,18 @@ impl Index {
     fn further(&self, mark: u32, from: usize) -> Option<(u32, usize)> {
         let mask = self.lines.len() - 1;
         let home = self.home(mark);
-        let mut at = from;
-        loop {
-            let line = &self.lines[(home + at / SLOTS) & mask];
-            let slot = at % SLOTS;
-            at += 1;
-            if line.marks[slot] == mark {
-                return Some((line.places[slot], at));
-            }
-            if at.is_multiple_of(SLOTS) && line.free().is_some() {
+        let line = |number| &self.lines[(home + number) & mask];
+        for at in from.. {
+            let (number, slot) = (at / SLOTS, at % SLOTS);
+            // Asked at the start of a line, not at the end of the one before: that may have ended with what was found.
+            if slot == 0 && number > 0 && line(number - 1).free().is_some() {
                 return None;
             }
+            if line(number).marks[slot] == mark {
+                return Some((line(number).places[slot], at + 1));
+            }
         }
+        None
     }
 
     pub(super) fn len(&self) -> usize {
@@ -281,6 +281,26 @@ mod tests {
             1 => any::<prop::sample::Index>().prop_map(Op::Repoint),
             1 => Just(Op::Shrink),
         ]
+    }
+
+    /// A last slot that is taken must not hide that its line has a free one: the search went around for ever when
+    /// all other lines were full.
+    #[test]
+    fn a_search_ends_where_a_line_has_a_free_slot() {
+        let (first, second) = (0_u64, u64::from(u32::MAX) << 32);
+        let mut index = Index::default();
+        for place in 0..8 {
+            index.insert(first, place);
+        }
+        for place in 0..4 {
+            index.remove(first, place);
+        }
+        for place in 8..16 {
+            index.insert(second, place);
+        }
+        assert_eq!((index.lines.len(), index.len()), (2, 12));
+        assert_eq!(index.find(first, |_| false), None);
+        assert_eq!(index.find(second, |_| false), None);
     }
 
     proptest! {
