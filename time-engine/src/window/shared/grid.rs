@@ -117,9 +117,9 @@ mod tests {
     proptest! {
         #[test]
         fn arithmetic_agrees_with_the_definition(
-            size in 1_i64..40, slide in 1_i64..40, offset in -39_i64..40, at in -200_i64..200,
+            size in 1_i64..40, slide in 1_i64..40, offset in any::<i64>(), at in -200_i64..200,
         ) {
-            prop_assume!(offset.abs() < slide);
+            let offset = offset % slide;
             let grid = Grid::new(size, slide, offset).unwrap();
             let ends: Vec<i64> = (-600..600).map(|k| offset + k * slide + size).collect();
             let starts: Vec<i64> = ends.iter().map(|end| end - size).collect();
