@@ -128,7 +128,8 @@ impl DiskOptions {
     }
 
     /// Memory for pages read back from disk. Used by redb; the log leaves caching to the
-    /// operating system's page cache.
+    /// operating system's page cache. Under a [`StateStore`](crate::StateStore) it is cut to a sixteenth of the store's
+    /// memory budget.
     #[must_use]
     pub fn with_cache_bytes(mut self, bytes: usize) -> Self {
         self.cache_bytes = bytes;
@@ -230,12 +231,14 @@ impl DiskOptions {
         options
     }
 
-    /// The same with a cache of at most a quarter of this much memory, and write buffers of an eighth.
+    /// The same with a cache of at most a sixteenth of this much memory, and write buffers of an eighth. A page
+    /// in a cache is a row or two that are asked for among thirty that are not: memory is of more use as rows in the
+    /// tables, and the operating system has the pages.
     pub(crate) fn within(&self, budget_bytes: u64) -> Self {
         let budget = usize::try_from(budget_bytes).unwrap_or(usize::MAX);
         let buffer = budget / 8 / self.write_buffer_count;
         self.clone()
-            .with_cache_bytes(self.cache_bytes.min(budget / 4))
+            .with_cache_bytes(self.cache_bytes.min(budget / 16))
             .with_write_buffer_bytes(self.write_buffer_bytes.min(buffer))
     }
 

@@ -53,12 +53,13 @@ impl Engine {
         self.used = self.used.saturating_add_signed(bytes);
     }
 
-    /// Takes what the backend holds out of the budget (its index, its caches, its buffers), and what a snapshot
-    /// being captured does. A quarter is left to the tables whatever they say.
+    /// Takes what the backend holds out of the budget (its index, its caches, its buffers), what a snapshot
+    /// being captured does, and a sixteenth for what an allocator keeps of memory that was given back. A quarter is
+    /// left to the tables whatever they say.
     pub(crate) fn measure_backend(&mut self) {
         if !self.pinned {
             let backend = self.backend.stats().memory_bytes;
-            let others = backend + crate::snapshot::open_bytes(self.limit);
+            let others = backend + crate::snapshot::open_bytes(self.limit) + self.limit / 16;
             self.budget = self.limit.saturating_sub(others).max(self.limit / 4);
             self.crowded_at = self.budget;
             self.asked_at = self.evicted;

@@ -71,7 +71,7 @@ impl BackendConfig {
     }
 
     /// The same with caches and write buffers that a store of this much memory has place for: at most a
-    /// quarter and an eighth of it.
+    /// sixteenth and an eighth of it.
     #[must_use]
     #[cfg_attr(
         not(any(feature = "fs", feature = "redb")),
@@ -180,8 +180,8 @@ impl StoreOptions {
     }
 
     /// Limits the memory of the store: of the tables, free places included, of the backend's index, cache
-    /// and write buffers, which are made smaller to fit, and of what a snapshot collects. What the allocator
-    /// keeps of memory that was given back is not in it. Over a backend on disk, what does not fit is evicted to
+    /// and write buffers, which are made smaller to fit, of what a snapshot collects, and a sixteenth for what the
+    /// allocator keeps of memory that was given back. Over a backend on disk, what does not fit is evicted to
     /// it (256 MiB unless set). The log keeps the keys of all its rows in memory: where they take more than three
     /// quarters of the budget, the tables stay at a quarter and the budget is exceeded. The memory backend answers with
     /// [`Error::BudgetExceeded`](crate::Error::BudgetExceeded) (no limit unless set).

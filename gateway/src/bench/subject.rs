@@ -194,10 +194,10 @@ impl<P: Payload> Subject for Stored<P> {
     }
 }
 
-/// Options for one store within `budget` bytes, tables and backend together: over redb a quarter is its cache.
+/// Options for one store within `budget` bytes, tables and backend together.
 pub(crate) fn store_options(backend: BackendName, dir: &Path, budget: u64) -> Option<StoreOptions> {
     let dir = dir.to_owned();
-    let options = DiskOptions::default().with_cache_bytes((budget / 4) as usize);
+    let options = DiskOptions::default();
     let config = match backend {
         BackendName::HashTable => return None,
         BackendName::Memory => return Some(StoreOptions::default()),

@@ -2,7 +2,7 @@
 //!
 //! After Bitcask (Sheehy and Smith, 2010), with an ordered index. A write goes to the end of the
 //! newest of a row of segment files, a read is one lookup in memory and one `pread`, or none
-//! while the row is in the write buffer. It wants all keys in memory (about 55 bytes a row) and
+//! while the row is in the write buffer. It wants all keys in memory (about 30 bytes a row) and
 //! is then the fastest disk backend for both reads and writes; where keys do not fit, take redb.
 //!
 //! Every record carries a checksum, verified at each read. At start the log is read through: a
@@ -15,6 +15,7 @@ mod files;
 #[cfg(test)]
 mod fuzz;
 mod index;
+mod key_block;
 mod log;
 mod recovery;
 mod segments;
@@ -22,7 +23,6 @@ mod segments;
 mod tests;
 
 use std::cell::Cell;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use compaction::Compaction;
@@ -233,16 +233,12 @@ impl KeyedStateBackend for FsBackend {
         visit: Visit<'_>,
     ) -> Result<()> {
         let mut scratch = self.scratch.take();
-        for (key, at) in self.index.range(state, prefix, after) {
-            let flow = self
-                .segments
-                .read(at, &mut scratch, |frame| visit(key, frame.value))?;
-            if flow == ControlFlow::Break(()) {
-                break;
-            }
-        }
+        let (index, segments) = (&self.index, &self.segments);
+        let scanned = index.visit(state, prefix, after, |key, at| {
+            segments.read(at, &mut scratch, |frame| visit(key, frame.value))
+        });
         self.scratch.set(scratch);
-        Ok(())
+        scanned
     }
 
     fn apply(&mut self, changes: &[Change<'_>]) -> Result<()> {

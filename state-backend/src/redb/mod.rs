@@ -374,10 +374,10 @@ impl RedbBackend {
         buffers * self.options.write_buffer_bytes()
     }
 
-    /// The cache, with what each page takes beside its bytes.
+    /// The cache, twice: pages are allocated by the owner and by the writer's thread, and an allocator that keeps
+    /// memory by the thread has in the end a cache for each.
     fn page_bytes(&self) -> usize {
-        let cache = self.options.cache_bytes();
-        cache + cache / 16
+        2 * self.options.cache_bytes()
     }
 
     /// Brings every buffered change into the file.

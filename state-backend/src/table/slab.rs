@@ -1,7 +1,9 @@
 //! Rows in places that they keep, under an index.
 //!
-//! Memory comes in pieces of some hundred kilobytes, so a slab grows by a piece at a time and never copies more
-//! than one. A row keeps its place for as long as it is there: whoever goes through the places from front to back,
+//! Memory comes in pieces of one to two megabytes, of which a slab takes what it needs: address space for a piece is
+//! taken at once, the memory behind it, as far as an allocator hands such sizes on to the operating system, as
+//! places come into use, and given back as they go. So a slab grows without copying and leaves no holes between the
+//! small things that an allocator keeps together. Only a slab of a few dozen kilobytes is one of those. A row keeps its place for as long as it is there: whoever goes through the places from front to back,
 //! however long that takes, meets each row that was there all the time once. Only [`compact`](Slab::compact)
 //! moves rows, and says which.
 
@@ -35,8 +37,9 @@ enum Place<T> {
 }
 
 const NONE: u32 = u32::MAX;
-/// Most bytes of a piece, unless a single item is larger.
-const PIECE_BYTES: usize = 512 << 10;
+/// Most bytes of a piece, unless a single item is larger. Half of that is more than the 512 KiB from which on `weir` has
+/// allocations taken from the operating system one by one. The tests want several.
+const PIECE_BYTES: usize = if cfg!(test) { 64 << 10 } else { 2 << 20 };
 const FEWEST: usize = 4;
 
 impl<T> Slab<T> {
@@ -51,8 +54,19 @@ impl<T> Slab<T> {
         fit.ilog2()
     };
     const PIECE: usize = 1 << Self::BITS;
-    /// What it grows and shrinks by once it is as large.
-    const QUARTER: usize = if Self::PIECE < 4 { 1 } else { Self::PIECE / 4 };
+    /// What it grows by, once it is as large.
+    const STEP: usize = if Self::PIECE < 64 {
+        1
+    } else {
+        Self::PIECE / 64
+    };
+    /// Up to as many places a piece is allocated as it grows, beyond them as a whole; and so many have to be vacant
+    /// for it to shrink, unless half are.
+    const MANY: usize = if Self::PIECE < 16 {
+        1
+    } else {
+        Self::PIECE / 16
+    };
 
     pub(crate) fn new() -> Self {
         Self {
@@ -75,7 +89,7 @@ impl<T> Slab<T> {
     /// Whether [`compact`](Self::compact) would give back memory worth its while.
     pub(crate) fn is_loose(&self) -> bool {
         let vacant = self.places - self.len();
-        vacant >= Self::QUARTER || (vacant > 0 && vacant * 2 >= self.places)
+        vacant >= Self::MANY || (vacant > 0 && vacant * 2 >= self.places)
     }
 
     /// All places are below this.
@@ -153,8 +167,8 @@ impl<T> Slab<T> {
         if self.places < self.capacity || self.vacant != NONE {
             return self.capacity;
         }
-        // Twice as many at first, then by quarters of a piece.
-        let more = self.capacity.max(FEWEST).min(Self::QUARTER);
+        // Twice as many at first.
+        let more = self.capacity.max(FEWEST).min(Self::STEP);
         let in_piece = Self::PIECE - self.capacity % Self::PIECE;
         self.capacity + more.min(in_piece)
     }
@@ -188,7 +202,7 @@ impl<T> Slab<T> {
         self.bytes() - before
     }
 
-    /// Makes memory for so many places, of which all in use are.
+    /// Has so many places, of which all in use are.
     fn resize(&mut self, capacity: usize) {
         let pieces = capacity.div_ceil(Self::PIECE);
         self.pieces.truncate(pieces);
@@ -196,8 +210,12 @@ impl<T> Slab<T> {
         let from = capacity.min(self.capacity) / Self::PIECE;
         for (at, piece) in self.pieces.iter_mut().enumerate().skip(from) {
             let own = (capacity - at * Self::PIECE).min(Self::PIECE);
-            piece.shrink_to(own);
-            piece.reserve_exact(own - piece.len());
+            if capacity < self.capacity {
+                piece.shrink_to(own);
+            } else if own > piece.capacity() {
+                let room = if own > Self::MANY { Self::PIECE } else { own };
+                piece.reserve_exact(room - piece.len());
+            }
         }
         self.capacity = capacity;
     }
@@ -314,13 +332,13 @@ impl<T: Keyed> Slab<T> {
         self.pieces[self.places >> Self::BITS].pop()
     }
 
-    /// Gives back what is free at the end, but for a quarter of a piece.
+    /// Gives back what is free at the end, but for a step.
     fn shrink(&mut self) {
         let needed = match self.places {
-            few if few < Self::QUARTER => few.next_power_of_two().max(FEWEST).min(Self::PIECE),
-            many => many.next_multiple_of(Self::QUARTER),
+            0 => 0,
+            few if few < Self::STEP => few.next_power_of_two().max(FEWEST).min(Self::PIECE),
+            many => many.next_multiple_of(Self::STEP),
         };
-        let needed = if self.places == 0 { 0 } else { needed };
         if needed < self.capacity {
             self.resize(needed);
         }
@@ -373,8 +391,13 @@ mod tests {
         assert_eq!(slab.len(), model.len());
         assert_eq!(slab.iter().count(), model.len());
         assert!(slab.places() <= slab.capacity() && slab.bytes() >= slab.index.bytes());
-        let allocated: usize = slab.pieces.iter().map(Vec::capacity).sum();
-        assert_eq!(allocated, slab.capacity());
+        for (at, piece) in slab.pieces.iter().enumerate() {
+            let own =
+                (slab.capacity() - at * Slab::<Item<BYTES>>::PIECE).min(Slab::<Item<BYTES>>::PIECE);
+            let few = own <= Slab::<Item<BYTES>>::MANY;
+            assert!(own > 0 && own <= piece.capacity());
+            assert!(piece.capacity() <= if few { own } else { Slab::<Item<BYTES>>::PIECE });
+        }
         let vacant = slab.vacant_places();
         assert_eq!(vacant.len() + slab.len(), slab.places());
         assert!(
