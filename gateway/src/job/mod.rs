@@ -274,7 +274,7 @@ impl Job {
             let query = ProfileQuery { history };
             let (taken, profile) = self.profiles.query(&user, query).await?;
             // Else the job has begun anew in between, and waits for its events again.
-            if goal.is_in(taken) {
+            if self.shards.has(goal, taken) {
                 return Ok(profile);
             }
         }

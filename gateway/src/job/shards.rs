@@ -18,8 +18,9 @@ pub(crate) struct Shards {
     parallelism: u16,
     /// Everything before was handed to the shards, or is in the state they were restored from.
     read: Reached,
-    /// Where the source began. Held while it begins anew, and while a goal is taken from what it handed out.
-    from: Mutex<u64>,
+    /// Where the source began; `None` while there is none. Held while it begins anew, and while a goal is taken
+    /// from what it handed out.
+    from: Mutex<Option<u64>>,
     shards: Box<[Shard]>,
 }
 
@@ -35,16 +36,6 @@ struct Shard {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Goal {
     place: u64,
-    /// It is in the state that the shard was restored from.
-    restored: bool,
-}
-
-impl Goal {
-    /// Whether an answer has all of it, by the place behind the last event that who gave it has taken in since
-    /// it was restored: after a restart the answer comes from older state than what was waited for.
-    pub(crate) fn is_in(&self, taken: u64) -> bool {
-        self.restored || taken >= self.place
-    }
 }
 
 impl Shards {
@@ -54,7 +45,7 @@ impl Shards {
             max,
             parallelism,
             read: Reached::default(),
-            from: Mutex::new(0),
+            from: Mutex::new(None),
             shards: (0..parallelism).map(|_| Shard::default()).collect(),
         }
     }
@@ -68,12 +59,28 @@ impl Shards {
     /// The source begins to read here, all shards were restored to what lies before.
     pub(super) fn starts_at(&self, position: u64) {
         let mut from = self.lock();
-        *from = position;
-        self.read.set(position);
+        *from = Some(position);
         for shard in &self.shards {
             shard.handed.store(position, Ordering::Relaxed);
             shard.done.set(position);
         }
+        self.read.set(position);
+    }
+
+    /// The source is no more: the next one may begin further back, with shards restored to before that.
+    pub(super) fn stops(&self) {
+        let mut from = self.lock();
+        *from = None;
+        // Who comes now waits for the next one.
+        self.read.set(0);
+    }
+
+    /// Whether an answer has all of a goal, by the place behind the last event that who gave it has taken in
+    /// since it was restored. To be asked after the answer: a restart in between may have gone back to older state
+    /// than what was waited for, even to older than what the goal was restored in.
+    pub(crate) fn has(&self, goal: Goal, taken: u64) -> bool {
+        // No shard of the next attempt answers before the source of the last one is no more.
+        taken >= goal.place || self.lock().is_some_and(|from| goal.place <= from)
     }
 
     /// The source hands the event that ends at `after` to a shard.
@@ -124,18 +131,17 @@ impl Shards {
 
     /// What comes in while somebody waits is not waited for. `None`: the source has begun anew, before that.
     fn goal(&self, position: u64, shard: usize) -> Option<Goal> {
-        let from = self.lock();
+        let _from = self.lock();
         if self.read.position() < position {
             return None;
         }
         let handed = self.shards.get(shard);
         let handed = handed.map_or(0, |shard| shard.handed.load(Ordering::Relaxed));
         let place = handed.min(position);
-        let restored = place <= *from;
-        Some(Goal { place, restored })
+        Some(Goal { place })
     }
 
-    fn lock(&self) -> MutexGuard<'_, u64> {
+    fn lock(&self) -> MutexGuard<'_, Option<u64>> {
         // Nothing in here panics.
         self.from.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -171,7 +177,7 @@ mod tests {
         all.hands(1, 12);
         all.has_read(13);
         assert!(poll(&mut both).is_none());
-        assert!(poll(&mut zero).is_some_and(|goal| goal.is_in(0)));
+        assert!(poll(&mut zero).is_some_and(|goal| all.has(goal, 0)));
         all.is_done(1, 11);
         assert!(poll(&mut both).is_none());
         // What comes in meanwhile is not waited for.
@@ -190,6 +196,7 @@ mod tests {
         let mut wait = pin!(all.reaches(5, "ann"));
         assert!(poll(&mut wait).is_none());
         // Restored to before the event: it is handed out again.
+        all.stops();
         all.starts_at(3);
         assert!(poll(&mut wait).is_none());
         all.hands(0, 5);
@@ -198,11 +205,30 @@ mod tests {
         all.is_done(0, 5);
         let goal = poll(&mut wait).unwrap();
         // An answer by who has taken in nothing since yet another restart does not have it.
-        assert!(goal.is_in(5) && !goal.is_in(4) && !goal.is_in(0));
+        assert!(all.has(goal, 5) && !all.has(goal, 4) && !all.has(goal, 0));
         // Restored with the event: nothing is handed out.
+        all.stops();
         let mut wait = pin!(all.reaches(5, "ann"));
+        assert!(poll(&mut wait).is_none());
         all.starts_at(5);
-        assert!(poll(&mut wait).is_some_and(|goal| goal.is_in(0)));
+        assert!(poll(&mut wait).is_some_and(|goal| all.has(goal, 0)));
+    }
+
+    #[test]
+    fn a_fall_back_to_an_older_checkpoint_is_noticed() {
+        let all = shards(1);
+        all.starts_at(10);
+        let goal = poll(&mut pin!(all.reaches(7, "ann"))).unwrap();
+        assert!(all.has(goal, 0));
+        // While the answer is on its way the job begins anew, from an older checkpoint.
+        all.stops();
+        assert!(!all.has(goal, 0));
+        all.starts_at(3);
+        assert!(!all.has(goal, 0) && !all.has(goal, 6) && all.has(goal, 7));
+        // Nothing in particular is asked for: any answer will do, at any time.
+        all.stops();
+        let goal = poll(&mut pin!(all.reaches(0, "ann"))).unwrap();
+        assert!(all.has(goal, 0));
     }
 
     #[test]

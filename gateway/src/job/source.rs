@@ -75,6 +75,15 @@ pub(super) struct Reader {
     shards: Arc<Shards>,
 }
 
+impl Drop for Reader {
+    fn drop(&mut self) {
+        // The next one is made when all threads of this attempt have ended.
+        if self.log.is_some() {
+            self.shards.stops();
+        }
+    }
+}
+
 impl SourceReader for Reader {
     type Item = Input;
 
