@@ -10,6 +10,10 @@ use crate::{Error, Result};
 /// One mebibyte.
 const MIB: usize = 1 << 20;
 
+/// Some 0.2 ms of copying.
+#[cfg(feature = "fs")]
+const SHORT_WRITE: usize = MIB / 2;
+
 /// Options of [`FsBackend`](crate::fs::FsBackend) and [`RedbBackend`](crate::redb::RedbBackend).
 ///
 /// Start from a [`Preset`] or from `default()` and change what differs:
@@ -137,7 +141,8 @@ impl DiskOptions {
     }
 
     /// Size of one write buffer: what is collected in memory before it is written out.
-    /// At least 4 KiB.
+    /// At least 4 KiB. Under a [`StateStore`](crate::StateStore) all of them together are cut to an eighth of the
+    /// store's memory budget, and one of the log to 512 KiB unless each is synced: its owner writes it.
     #[must_use]
     pub fn with_write_buffer_bytes(mut self, bytes: usize) -> Self {
         self.write_buffer_bytes = bytes.max(4096);
@@ -240,6 +245,17 @@ impl DiskOptions {
         self.clone()
             .with_cache_bytes(self.cache_bytes.min(budget / 16))
             .with_write_buffer_bytes(self.write_buffer_bytes.min(buffer))
+    }
+
+    /// The same with buffers so small that writing one out, which the log's owner does, is no pause; unless each is to
+    /// be synced, which would be many times as often.
+    #[cfg(feature = "fs")]
+    pub(crate) fn with_short_writes(self) -> Self {
+        if self.sync() == SyncPolicy::EveryWrite {
+            return self;
+        }
+        let bytes = self.write_buffer_bytes.min(SHORT_WRITE);
+        self.with_write_buffer_bytes(bytes)
     }
 
     /// See [`with_compaction_threshold`](Self::with_compaction_threshold).

@@ -82,7 +82,9 @@ impl BackendConfig {
         match &mut config {
             Self::Memory => {}
             #[cfg(feature = "fs")]
-            Self::Fs { options, .. } => *options = options.within(budget_bytes),
+            Self::Fs { options, .. } => {
+                *options = options.within(budget_bytes).with_short_writes();
+            }
             #[cfg(feature = "redb")]
             Self::Redb { options, .. } => *options = options.within(budget_bytes),
         }

@@ -17,6 +17,8 @@ pub(super) struct Memtable {
     values: Vec<u8>,
     /// Of keys too long to lie in the tree.
     key_bytes: usize,
+    /// Rows that are written, less rows that are deleted.
+    balance: i64,
 }
 
 /// Where a value lies.
@@ -25,6 +27,12 @@ struct Place {
     start: usize,
     /// `None`: the row is deleted.
     len: Option<u32>,
+}
+
+impl Place {
+    fn balance(self) -> i64 {
+        if self.len.is_some() { 1 } else { -1 }
+    }
 }
 
 impl Memtable {
@@ -41,6 +49,7 @@ impl Memtable {
         self.rows.clear();
         self.values.clear();
         self.key_bytes = 0;
+        self.balance = 0;
     }
 
     pub(super) fn insert(&mut self, row: &[u8], value: Option<&[u8]>) {
@@ -72,7 +81,9 @@ impl Memtable {
                 }
             }
         };
+        self.balance += place.balance();
         if let Some(found) = found {
+            self.balance -= found.balance();
             *found = place;
             return;
         }
@@ -124,10 +135,7 @@ impl Memtable {
 
     /// Rows that are written, less rows that are deleted.
     pub(super) fn balance(&self) -> i64 {
-        self.rows
-            .values()
-            .map(|place| if place.len.is_some() { 1 } else { -1 })
-            .sum()
+        self.balance
     }
 }
 
@@ -164,6 +172,8 @@ mod tests {
                 table.insert(&row, value.as_deref());
                 model.insert(row, value.clone());
                 prop_assert!(table.bytes() >= model.len() * Memtable::ROW);
+                let balance = model.values().map(|value| if value.is_some() { 1 } else { -1 });
+                prop_assert_eq!(table.balance(), balance.sum::<i64>());
             }
             let rows: Vec<_> = table.range(Bound::Unbounded).collect();
             let expected: Vec<_> = model.iter().map(|(k, v)| (&k[..], v.as_deref())).collect();
