@@ -134,10 +134,16 @@ impl ShardWriter {
             ));
         };
         let name = name.clone();
-        for (key, value) in chunk.iter() {
-            self.put(&name, chunk.group, key, value)?;
+        if chunk.bytes() > (self.options.buffer_bytes / 8).min(MAX_ROW_BYTES) {
+            // Row by row, so that no chunk takes more than the buffer.
+            for (key, value) in chunk.iter() {
+                self.put(&name, chunk.group, key, value)?;
+            }
+            return Ok(());
         }
-        Ok(())
+        self.check_group(chunk.group)?;
+        self.tables.entry(name).or_default().push_chunk(chunk);
+        self.relieve()
     }
 
     /// Adds one row; `None` deletes the key. Of several rows with the same key the last counts.
@@ -159,10 +165,7 @@ impl ShardWriter {
                 limit: MAX_ROW_BYTES,
             });
         }
-        if !self.groups.contains(group) {
-            let reason = format!("this shard owns {}", self.groups);
-            return Err(Error::invalid("key group", group.get().to_string(), reason));
-        }
+        self.check_group(group)?;
         if !self.tables.contains_key(state) {
             self.tables.insert(state.to_owned(), RowBuffer::default());
         }
@@ -191,6 +194,14 @@ impl ShardWriter {
             self.put(state, KeyGroup::new(group), key, rows.value(row))?;
         }
         Ok(())
+    }
+
+    fn check_group(&self, group: KeyGroup) -> Result<()> {
+        if self.groups.contains(group) {
+            return Ok(());
+        }
+        let reason = format!("this shard owns {}", self.groups);
+        Err(Error::invalid("key group", group.get().to_string(), reason))
     }
 
     /// Writes what is buffered. After this the files are durable.

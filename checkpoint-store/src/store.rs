@@ -21,10 +21,10 @@ pub struct StoreOptions {
 }
 
 impl Default for StoreOptions {
-    /// 32 MiB of buffer a shard, files of up to 32 MiB, four files of a shard at a time.
+    /// 16 MiB of buffer a shard, files of up to 32 MiB, four files of a shard at a time.
     fn default() -> Self {
         Self {
-            buffer_bytes: 32 << 20,
+            buffer_bytes: 16 << 20,
             file_bytes: 32 << 20,
             upload_threads: 4,
         }

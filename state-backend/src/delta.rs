@@ -107,7 +107,20 @@ impl DeltaChunk {
 
     /// The rows as they were appended: key without group, and value or `None` for a deletion.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&[u8], Option<&[u8]>)> {
-        (0..self.rows.len()).map(|index| self.row(index))
+        let mut start = 0;
+        self.rows.iter().map(move |row| {
+            let key_end = row.key_end as usize;
+            let key = &self.data[start..key_end];
+            start = row.value_end as usize;
+            let value = &self.data[key_end..start];
+            (key, (!row.deleted).then_some(value))
+        })
+    }
+
+    /// The bytes of all rows, one after the other: of each the key and then the value.
+    #[must_use]
+    pub fn data(&self) -> &[u8] {
+        &self.data
     }
 
     /// How many rows come before the first whose key is not `passed`, if the keys ascend.

@@ -72,7 +72,6 @@ impl FileWriter {
             }
         };
         let about = |key: &str, value: String| KeyValue::new(key.to_owned(), value);
-        let values = || ColumnPath::from("value");
         let ascending = |column_idx| SortingColumn {
             column_idx,
             descending: false,
@@ -89,11 +88,12 @@ impl FileWriter {
             .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).unwrap_or_default()))
             .set_encoding(Encoding::PLAIN)
             // Keys are unique and values nearly so: a dictionary costs a third of the speed for
-            // nothing. Key groups come in runs, which is what a dictionary with RLE is good at.
+            // nothing. Key groups come in runs, of which the compression leaves nothing.
             .set_dictionary_enabled(false)
-            .set_column_dictionary_enabled(ColumnPath::from("key_group"), true)
             .set_statistics_enabled(EnabledStatistics::Chunk)
-            .set_column_statistics_enabled(values(), EnabledStatistics::None)
+            // Of keys they would say nothing: each key group has some from everywhere.
+            .set_column_statistics_enabled(ColumnPath::from("key"), EnabledStatistics::None)
+            .set_column_statistics_enabled(ColumnPath::from("value"), EnabledStatistics::None)
             .set_offset_index_disabled(true)
             // Row groups are cut here, not by the library.
             .set_max_row_group_row_count(None)
@@ -254,7 +254,8 @@ pub(crate) struct BatchBuilder {
     keys: Vec<u8>,
     value_ends: Vec<i32>,
     values: Vec<u8>,
-    present: BooleanBufferBuilder,
+    /// Which values are there, once one is not.
+    present: Option<BooleanBufferBuilder>,
 }
 
 impl Default for BatchBuilder {
@@ -265,7 +266,7 @@ impl Default for BatchBuilder {
             keys: Vec::new(),
             value_ends: vec![0],
             values: Vec::new(),
-            present: BooleanBufferBuilder::new(0),
+            present: None,
         }
     }
 }
@@ -281,6 +282,11 @@ impl BatchBuilder {
 
     /// Adds a row. The caller ends the batch well before 2 GiB.
     pub(crate) fn push(&mut self, group: u16, key: &[u8], value: Option<&[u8]>) {
+        if value.is_none() && self.present.is_none() {
+            let mut present = BooleanBufferBuilder::new(self.groups.len() + 1);
+            present.append_n(self.groups.len(), true);
+            self.present = Some(present);
+        }
         self.groups.push(group);
         self.keys.extend_from_slice(key);
         self.key_ends
@@ -288,7 +294,9 @@ impl BatchBuilder {
         self.values.extend_from_slice(value.unwrap_or_default());
         self.value_ends
             .push(i32::try_from(self.values.len()).unwrap_or(i32::MAX));
-        self.present.append(value.is_some());
+        if let Some(present) = &mut self.present {
+            present.append(value.is_some());
+        }
     }
 
     /// The rows as a record batch; begins anew.
@@ -302,8 +310,8 @@ impl BatchBuilder {
             let offsets = OffsetBuffer::new(ScalarBuffer::from(ends));
             BinaryArray::try_new(offsets, Buffer::from_vec(bytes), nulls)
         };
-        let nulls = NullBuffer::new(taken.present.finish());
-        let nulls = (nulls.null_count() > 0).then_some(nulls);
+        let nulls = taken.present.as_mut();
+        let nulls = nulls.map(|present| NullBuffer::new(present.finish()));
         RecordBatch::try_new(
             schema(),
             vec![

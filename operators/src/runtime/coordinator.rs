@@ -31,8 +31,8 @@ use tokio::sync::oneshot;
 
 type Reply = oneshot::Sender<Result<CompletedCheckpoint>>;
 
-/// Threads that write snapshots.
-const WRITERS: usize = 1;
+/// Threads that write snapshots: sorting and encoding rows takes longer than handing them out, and subtasks share them.
+const WRITERS: usize = 2;
 /// Requests that may wait to be triggered.
 const MAX_QUEUED: usize = 1_000;
 

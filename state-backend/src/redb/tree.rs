@@ -130,9 +130,11 @@ impl Tree {
             .rev()
             .flat_map(|table| table.range(Bound::Unbounded))
             .collect();
-        // Sorted runs: a merge. Stable, so the newest of equal keys comes first and is kept.
-        changes.sort_by(|a, b| a.0.cmp(b.0));
-        changes.dedup_by(|later, first| later.0 == first.0);
+        if tables.len() > 1 {
+            // Sorted runs: a merge. Stable, so the newest of equal keys comes first and is kept.
+            changes.sort_by(|a, b| a.0.cmp(b.0));
+            changes.dedup_by(|later, first| later.0 == first.0);
+        }
         self.write(&changes).map_err(|e| self.failed("write", e))
     }
 
