@@ -1,13 +1,18 @@
 //! `weir checkpoint` and `weir savepoint`, as a user runs them on what a gateway left behind.
 
-use crate::command::weir;
+use crate::command::{weir, weir_unread};
 use crate::gateway_under_test::{Gateway, config, event};
 use gateway::{
     Backend,
     proto::v1::{TriggerCheckpointRequest, admin_client::AdminClient},
 };
 use serde_json::Value;
-use std::{ffi::OsStr, fs, path::Path, time::Duration};
+use std::{
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// `weir COMMAND --format json` on a directory: one JSON value a line.
 fn json(command: &str, dir: &Path, more: &[&str]) -> Vec<Value> {
@@ -77,6 +82,8 @@ async fn every_command_works_on_what_a_gateway_left_behind() {
     assert!(state(shown, "position")["rows"].as_u64().unwrap() >= 1);
 
     looks_inside(dir, &all, scratch.path());
+    names_what_is_wrong(dir, all[0], scratch.path());
+    goes_quietly_without_a_reader(dir);
     checks_a_configuration(dir, scratch.path());
     makes_savepoints(dir, scratch.path());
     tidies_up(dir, &all);
@@ -140,6 +147,92 @@ fn looks_inside(dir: &Path, all: &[u64], scratch: &Path) {
     assert_eq!(code, 3);
     let (code, _, errors) = weir(["checkpoint", "ls", "ftp://host/x"]);
     assert!(code == 2 && errors.contains("ftp"), "{errors}");
+}
+
+/// What a failure says, and what it leaves behind.
+fn names_what_is_wrong(dir: &Path, newest: u64, scratch: &Path) {
+    let path = dir.to_str().unwrap();
+    let (code, _, errors) = weir(["checkpoint", "cat", path, "user", "--operator", "nobody"]);
+    assert!(
+        code == 3 && errors.contains("operator nobody"),
+        "the operator is to blame, not the state: {errors}"
+    );
+
+    let checkpoint = directory_of(dir, newest);
+    let manifest = checkpoint.join("manifest.json");
+    let sound = fs::read(&manifest).unwrap();
+    let (state, file) = first_file(dir, &manifest);
+    let out = scratch.join("half an export");
+    let export = ["checkpoint", "export", path, "--state", &state, "--out"];
+    let export = export.iter().map(OsStr::new).chain([out.as_os_str()]);
+    let (code, _, errors) = with_damage(&file, flip, || weir(export));
+    assert!(code == 1 && errors.contains("checksum"), "{errors}");
+    let left = fs::read_dir(&out).unwrap().count();
+    assert_eq!(left, 0, "half a file looks like a file");
+
+    let no_manifest = |bytes: &mut Vec<u8>| bytes.truncate(bytes.len() / 2);
+    let (code, output, errors) = with_damage(&manifest, no_manifest, || {
+        weir(["checkpoint", "verify", path])
+    });
+    let named = format!("checkpoint {newest} is damaged");
+    assert!(code == 1 && output.contains(&named), "{output}{errors}");
+    assert!(
+        output.contains("is sound"),
+        "and the one before it is read: {output}"
+    );
+    assert_eq!(fs::read(&manifest).unwrap(), sound);
+
+    let (code, output, _) = weir(["checkpoint", "gc", path, "--keep", "9", "--dry-run"]);
+    assert!(code == 0 && !output.contains("being written"), "{output}");
+    let name = checkpoint.file_name().unwrap().to_str().unwrap();
+    let (_, writer) = name.split_once('-').unwrap();
+    let next = checkpoint.with_file_name(format!("{:0>10}-{writer}", newest + 1));
+    fs::create_dir(&next).unwrap();
+    fs::write(next.join("profile-0-0.parquet"), b"PAR1").unwrap();
+    let (code, output, _) = weir(["checkpoint", "gc", path, "--keep", "9"]);
+    assert!(
+        code == 0 && output.contains("1 are of a checkpoint that is being written"),
+        "{output}"
+    );
+    fs::remove_dir_all(&next).unwrap();
+}
+
+/// As `weir checkpoint ls DIR | head -0`.
+fn goes_quietly_without_a_reader(dir: &Path) {
+    let (code, errors) = weir_unread([OsStr::new("checkpoint"), OsStr::new("ls"), dir.as_os_str()]);
+    assert_eq!((code, &*errors), (Some(0), ""));
+}
+
+/// Where the files of a checkpoint and its manifest lie.
+fn directory_of(dir: &Path, id: u64) -> PathBuf {
+    let all = fs::read_dir(dir.join("checkpoints/checkpoints")).unwrap();
+    all.map(|entry| entry.unwrap().path())
+        .find(|path| path.to_str().unwrap().contains(&format!("/{id:0>10}-")))
+        .unwrap()
+}
+
+/// The first file that a manifest names, and the state whose rows it has.
+fn first_file(dir: &Path, manifest: &Path) -> (String, PathBuf) {
+    let manifest: Value = serde_json::from_slice(&fs::read(manifest).unwrap()).unwrap();
+    let file = &manifest["operators"][0]["chain"][0];
+    let path = file["path"].as_str().unwrap();
+    let state = file["state"].as_str().unwrap().to_owned();
+    (state, dir.join("checkpoints").join(path))
+}
+
+fn flip(bytes: &mut Vec<u8>) {
+    bytes[20] ^= 1;
+}
+
+/// What comes of `work` while a file is damaged.
+fn with_damage<T>(file: &Path, damage: impl FnOnce(&mut Vec<u8>), work: impl FnOnce() -> T) -> T {
+    let sound = fs::read(file).unwrap();
+    let mut bytes = sound.clone();
+    damage(&mut bytes);
+    fs::write(file, bytes).unwrap();
+    let outcome = work();
+    fs::write(file, sound).unwrap();
+    outcome
 }
 
 fn checks_a_configuration(dir: &Path, scratch: &Path) {
@@ -226,20 +319,12 @@ fn tidies_up(dir: &Path, all: &[u64]) {
 }
 
 fn finds_damage(dir: &Path) {
-    let newest = ids(&json("checkpoint ls", dir, &[]))[0].to_string();
-    let root = dir.join("checkpoints");
-    let of_newest = fs::read_dir(root.join("checkpoints")).unwrap();
-    let of_newest = of_newest
-        .map(|entry| entry.unwrap().path())
-        .find(|path| path.to_str().unwrap().contains(&format!("/{newest:0>10}-")))
-        .unwrap();
-    let manifest = fs::read(of_newest.join("manifest.json")).unwrap();
-    let manifest: Value = serde_json::from_slice(&manifest).unwrap();
-    let chain = &manifest["operators"][0]["chain"];
-    let file = root.join(chain[0]["path"].as_str().unwrap());
+    let newest = ids(&json("checkpoint ls", dir, &[]))[0];
+    let (_, file) = first_file(dir, &directory_of(dir, newest).join("manifest.json"));
     let mut bytes = fs::read(&file).unwrap();
-    bytes[20] ^= 1;
+    flip(&mut bytes);
     fs::write(&file, bytes).unwrap();
+    let newest = newest.to_string();
     let path = dir.to_str().unwrap();
     let (code, output, _) = weir(["checkpoint", "verify", path, "--id", &newest]);
     assert!(code == 1 && output.contains("checksum"), "{output}");
