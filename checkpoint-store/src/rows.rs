@@ -128,6 +128,9 @@ mod tests {
     /// One row of a key group: its key, and a value unless it is a deletion.
     type Change = (u16, Vec<u8>, Option<[u8; 2]>);
 
+    /// A row in order: key group and key, and its value.
+    type Sorted = ((u16, Vec<u8>), Option<Vec<u8>>);
+
     fn changes() -> impl Strategy<Value = Vec<Change>> {
         let key = prop_oneof![
             prop::collection::vec(0u8..3, 0..12),
@@ -138,7 +141,7 @@ mod tests {
         prop::collection::vec(change, 0..200)
     }
 
-    fn model(changes: &[Change]) -> Vec<((u16, Vec<u8>), Option<Vec<u8>>)> {
+    fn model(changes: &[Change]) -> Vec<Sorted> {
         let mut model = BTreeMap::new();
         for (group, key, value) in changes {
             model.insert((*group, key.clone()), value.map(|value| value.to_vec()));
@@ -146,7 +149,7 @@ mod tests {
         model.into_iter().collect()
     }
 
-    fn drained(buffer: &mut RowBuffer) -> Vec<((u16, Vec<u8>), Option<Vec<u8>>)> {
+    fn drained(buffer: &mut RowBuffer) -> Vec<Sorted> {
         let mut drained = Vec::new();
         buffer
             .drain_sorted(|group, key, value| {
