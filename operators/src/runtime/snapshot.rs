@@ -47,6 +47,11 @@ impl Reporter {
     }
 }
 
+/// The most that the slices of a snapshot take in one go: elements wait for them.
+const SHARE: Duration = Duration::from_micros(750);
+/// As many slices at most, also where the clock stands still.
+const SLICES: usize = 8;
+
 /// A snapshot the store has not handed out completely.
 #[derive(Debug)]
 struct Capture {
@@ -72,6 +77,8 @@ pub(crate) struct SnapshotPart {
     pending: BTreeMap<u64, SnapshotPurpose>,
     backlog: VecDeque<WriterMessage>,
     max_slice: Duration,
+    /// When the last slices ended, or the snapshot began.
+    worked: Duration,
     /// The snapshot that the job ends with, if it succeeds: from its barrier on the state is left alone, so that
     /// the files hold what it holds.
     last: Option<u64>,
@@ -102,6 +109,7 @@ impl SnapshotPart {
             pending: BTreeMap::new(),
             backlog: VecDeque::new(),
             max_slice: Duration::ZERO,
+            worked: Duration::ZERO,
             last: None,
             ending: None,
         }
@@ -122,7 +130,8 @@ impl SnapshotPart {
     ) -> Result<()> {
         let start = self.clock.elapsed();
         store.begin_snapshot(barrier.id, barrier.kind)?;
-        let sync = self.clock.elapsed().saturating_sub(start);
+        self.worked = self.clock.elapsed();
+        let sync = self.worked.saturating_sub(start);
         let ack = Ack {
             catalog: Some(store.catalog()),
             operator_state: state,
@@ -155,7 +164,9 @@ impl SnapshotPart {
         Ok(())
     }
 
-    /// One slice: of the snapshot when there is one, else of what the store has to tidy up.
+    /// A slice of what the store has to tidy up or, while there is a snapshot, as many of it as make up for what the
+    /// elements since the last ones took: where those take long, slices of their own length would take
+    /// minutes for a large state.
     pub(crate) fn work(&mut self, store: &mut StateStore, cx: &mut TaskContext) -> Result<()> {
         let state_bytes = &cx.metrics.state_bytes;
         state_bytes.store(store.memory_bytes(), Ordering::Relaxed);
@@ -166,6 +177,25 @@ impl SnapshotPart {
             return Ok(());
         }
         let start = self.clock.elapsed();
+        let until = start + start.saturating_sub(self.worked).min(SHARE);
+        let mut now = start;
+        for _ in 0..SLICES {
+            self.pump(store, cx)?;
+            let end = self.clock.elapsed();
+            let took = end.saturating_sub(now);
+            self.slice.took(took);
+            now = end;
+            if !self.send_backlog(cx) || self.captures.is_empty() || now + took > until {
+                break;
+            }
+        }
+        self.worked = now;
+        self.max_slice = self.max_slice.max(now.saturating_sub(start));
+        super::metrics::max(&cx.metrics.max_slice_ns, self.max_slice);
+        Ok(())
+    }
+
+    fn pump(&mut self, store: &mut StateStore, cx: &mut TaskContext) -> Result<()> {
         let mut chunks = Vec::new();
         let status = store.pump(self.slice.budget(), &mut chunks)?;
         if let Some(capture) = self.captures.front() {
@@ -197,11 +227,6 @@ impl SnapshotPart {
             }
             PumpStatus::Idle => {}
         }
-        let took = self.clock.elapsed().saturating_sub(start);
-        self.slice.took(took);
-        self.max_slice = self.max_slice.max(took);
-        super::metrics::max(&cx.metrics.max_slice_ns, self.max_slice);
-        self.send_backlog(cx);
         Ok(())
     }
 

@@ -165,7 +165,7 @@ fn names_what_is_wrong(dir: &Path, newest: u64, scratch: &Path) {
     let out = scratch.join("half an export");
     let export = ["checkpoint", "export", path, "--state", &state, "--out"];
     let export = export.iter().map(OsStr::new).chain([out.as_os_str()]);
-    let (code, _, errors) = with_damage(&file, flip, || weir(export));
+    let (code, _, errors) = with_damage(&file, |bytes| flip(bytes), || weir(export));
     assert!(code == 1 && errors.contains("checksum"), "{errors}");
     let left = fs::read_dir(&out).unwrap().count();
     assert_eq!(left, 0, "half a file looks like a file");
@@ -220,7 +220,7 @@ fn first_file(dir: &Path, manifest: &Path) -> (String, PathBuf) {
     (state, dir.join("checkpoints").join(path))
 }
 
-fn flip(bytes: &mut Vec<u8>) {
+fn flip(bytes: &mut [u8]) {
     bytes[20] ^= 1;
 }
 
