@@ -24,8 +24,7 @@ pub(super) struct Memtable {
 /// Rows in ascending order of their names.
 #[derive(Debug)]
 enum Rows {
-    /// As long as each came behind all before it, as those of a restore do: a place for it costs a tenth of what one
-    /// in a tree does.
+    /// As long as each came behind all before it, as those of a restore do: nothing is searched for.
     Run(Vec<(ShortKey, Place)>),
     Tree(BTreeMap<ShortKey, Place>),
 }
