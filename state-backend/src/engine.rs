@@ -11,6 +11,9 @@ use crate::{
     ttl::Ttl,
 };
 
+/// What an allocator keeps of memory that was given back, however small the budget: measured beyond 64 MiB.
+const KEPT_BYTES: u64 = 12 << 20;
+
 /// Shared by all tables of one store.
 #[derive(Debug)]
 pub(crate) struct Engine {
@@ -54,12 +57,13 @@ impl Engine {
     }
 
     /// Takes what the backend holds out of the budget (its index, its caches, its buffers), what a snapshot
-    /// being captured does, and a sixteenth for what an allocator keeps of memory that was given back. A quarter is
-    /// left to the tables whatever they say.
+    /// being captured does, and what an allocator keeps of memory that was given back: some 12 MiB and a
+    /// thirty-second, a fifth of a small budget. A quarter is left to the tables whatever they say.
     pub(crate) fn measure_backend(&mut self) {
         if !self.pinned {
             let backend = self.backend.stats().memory_bytes;
-            let others = backend + crate::snapshot::open_bytes(self.limit) + self.limit / 16;
+            let kept = (self.limit / 32 + KEPT_BYTES).min(self.limit / 5);
+            let others = backend + crate::snapshot::open_bytes(self.limit) + kept;
             self.budget = self.limit.saturating_sub(others).max(self.limit / 4);
             self.crowded_at = self.budget;
             self.asked_at = self.evicted;

@@ -182,8 +182,8 @@ impl StoreOptions {
     }
 
     /// Limits the memory of the store: of the tables, free places included, of the backend's index, cache
-    /// and write buffers, which are made smaller to fit, of what a snapshot collects, and a sixteenth for what the
-    /// allocator keeps of memory that was given back. Over a backend on disk, what does not fit is evicted to
+    /// and write buffers, which are made smaller to fit, of what a snapshot collects, and a reserve for what the
+    /// allocator keeps of memory that was given back: 12 MiB and a thirty-second of the budget, a fifth at most. Over a backend on disk, what does not fit is evicted to
     /// it (256 MiB unless set). The log keeps the keys of all its rows in memory: where they take more than three
     /// quarters of the budget, the tables stay at a quarter and the budget is exceeded. The memory backend answers with
     /// [`Error::BudgetExceeded`](crate::Error::BudgetExceeded) (no limit unless set).

@@ -305,7 +305,9 @@ impl RedbBackend {
                 let open = Open::new(tree)?;
                 let live = open.view.live_bytes.max(1);
                 self.looseness = open.tree.storage.len() as f64 / live as f64;
-                self.open = Some(open);
+                if let Some(old) = self.open.replace(open) {
+                    job::retire(self.options.work(), old);
+                }
                 Ok(())
             }
         }
