@@ -97,7 +97,7 @@ impl Default for Config {
 pub struct StateConfig {
     /// Shards of the operators that are keyed by user.
     pub parallelism: u16,
-    /// Memory for decoded values, of all shards together.
+    /// Memory for state, of all shards together: half of it for what lists are made from, half for profiles.
     pub memory_budget: Bytes,
 }
 

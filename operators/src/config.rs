@@ -267,6 +267,25 @@ pub trait CheckpointListener: Send + Sync + 'static {
     fn on_complete(&self, checkpoint: u64, positions: &[(String, Vec<crate::Split>)]);
 }
 
+/// Memory for keyed state, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum MemoryBudget {
+    /// Of each subtask.
+    Subtask(u64),
+    /// Of all together.
+    Job(u64),
+}
+
+impl MemoryBudget {
+    /// The share of one subtask, in a job of so many tasks with keyed state, of one with so many subtasks.
+    pub(crate) fn share(self, keyed_tasks: usize, subtasks: usize) -> u64 {
+        match self {
+            Self::Subtask(bytes) => bytes,
+            Self::Job(bytes) => bytes / (keyed_tasks.max(1) * subtasks.max(1)) as u64,
+        }
+    }
+}
+
 /// How a job runs. Start from [`JobConfig::default`] and change what matters.
 #[derive(Clone)]
 pub struct JobConfig {
@@ -274,7 +293,7 @@ pub struct JobConfig {
     pub(crate) parallelism: usize,
     pub(crate) max_parallelism: MaxParallelism,
     pub(crate) backend: BackendConfig,
-    pub(crate) memory_budget_bytes: Option<u64>,
+    pub(crate) memory_budget: Option<MemoryBudget>,
     pub(crate) max_value_bytes: Option<u64>,
     pub(crate) checkpoint: Option<CheckpointConfig>,
     pub(crate) restart: RestartStrategy,
@@ -308,7 +327,7 @@ impl Default for JobConfig {
             parallelism: 1,
             max_parallelism: MaxParallelism::DEFAULT,
             backend: BackendConfig::Memory,
-            memory_budget_bytes: None,
+            memory_budget: None,
             max_value_bytes: None,
             checkpoint: None,
             restart: RestartStrategy::default(),
@@ -352,10 +371,21 @@ impl JobConfig {
         self
     }
 
-    /// Memory for decoded values, in bytes for each subtask of each operator.
+    /// Memory for keyed state, in bytes for each subtask of each operator, as
+    /// [`StoreOptions::with_memory_budget_bytes`](state_backend::StoreOptions::with_memory_budget_bytes) has it. The last call
+    /// of this and [`with_job_memory_budget_bytes`](Self::with_job_memory_budget_bytes) counts.
     #[must_use]
     pub fn with_memory_budget_bytes(mut self, bytes: u64) -> Self {
-        self.memory_budget_bytes = Some(bytes);
+        self.memory_budget = Some(MemoryBudget::Subtask(bytes));
+        self
+    }
+
+    /// Memory for keyed state, in bytes for the job as a whole: in equal parts for each operator that keeps such state, whatever
+    /// its parallelism, and in each for its subtasks. It is not what queues, other values of the operators and
+    /// checkpoints being written take.
+    #[must_use]
+    pub fn with_job_memory_budget_bytes(mut self, bytes: u64) -> Self {
+        self.memory_budget = Some(MemoryBudget::Job(bytes));
         self
     }
 

@@ -5,7 +5,7 @@ use crate::codec;
 use crate::connect::Either;
 use crate::graph::{LinkFactory, Node, lock};
 use crate::key::KeySelector;
-use crate::keyed_stream::{KeyedStream, keyed_link, reserve};
+use crate::keyed_stream::{KeyedStream, keyed_link, reserve, reserve_keyed};
 use crate::partition::{KeyRoute, Rebalance, ToAll};
 use crate::runtime::broadcast::{BroadcastLink, EitherSide, KeyedSide, LeftRoute, copy_right};
 use crate::runtime::deployment::BuildContext;
@@ -75,11 +75,7 @@ where
     {
         let KeyedStream { stream, selector } = self.stream;
         let graph = Arc::clone(&stream.graph);
-        let mut locked = lock(&graph);
-        let task = locked.tasks.len();
-        reserve(&mut locked, uid, uid);
-        let uid = locked.operator(uid, task, None);
-        drop(locked);
+        let (task, uid) = reserve_keyed(&mut lock(&graph), uid, None);
         let by_key = Arc::clone(&selector);
         let route = move |cx: &BuildContext<'_>, subtasks: usize| {
             let max = cx.config().max_parallelism;

@@ -80,6 +80,8 @@ pub(crate) struct TaskSpec {
     /// Names what is under way to it in checkpoints; a source has none.
     pub(crate) inputs: Option<Arc<str>>,
     pub(crate) parallelism: Option<usize>,
+    /// Whether each subtask has a store for keyed state.
+    pub(crate) is_keyed: bool,
     pub(crate) build: TaskFactory,
 }
 
@@ -145,6 +147,11 @@ impl Graph {
 
     pub(crate) fn parallelism(&self, task: TaskId, config: &JobConfig) -> usize {
         self.tasks[task].parallelism.unwrap_or(config.parallelism)
+    }
+
+    /// How many tasks have a store in each subtask.
+    pub(crate) fn keyed_tasks(&self) -> usize {
+        self.tasks.iter().filter(|task| task.is_keyed).count()
     }
 
     /// Refuses a job that cannot run.

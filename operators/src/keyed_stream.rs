@@ -1,7 +1,7 @@
 //! Streams by key.
 
 use crate::error::Result;
-use crate::graph::{Graph, LinkFactory, Node, TaskSpec, lock};
+use crate::graph::{Graph, LinkFactory, Node, TaskId, TaskSpec, lock};
 use crate::key::KeySelector;
 use crate::operator::{Operator, QueryOperator};
 use crate::partition::KeyRoute;
@@ -107,9 +107,7 @@ impl<T: Send + 'static, S: KeySelector<T>> KeyedStream<T, S> {
         + 'static,
     ) -> Stream<U> {
         let graph = Arc::clone(&self.stream.graph);
-        let task = lock(&graph).tasks.len();
-        reserve(&mut lock(&graph), uid, uid);
-        let uid = lock(&graph).operator(uid, task, routes);
+        let (task, uid) = reserve_keyed(&mut lock(&graph), uid, routes);
         let selector = self.selector;
         let edges = self.stream.exchange(task, None, move |cx, subtasks| {
             KeyRoute::new(Arc::clone(&selector), cx.config().max_parallelism, subtasks)
@@ -175,6 +173,19 @@ pub(crate) fn reserve(graph: &mut Graph, name: &str, id: &str) {
         is_source: false,
         inputs: Some(format!("{id}.inputs").into()),
         parallelism: None,
+        is_keyed: false,
         build: Arc::new(|_| Err(crate::Error::invalid("a task without a head"))),
     });
+}
+
+/// The same for a task behind a keyed exchange that keeps state under `uid`; returns both.
+pub(crate) fn reserve_keyed(
+    graph: &mut Graph,
+    uid: &str,
+    routes: Option<Arc<RouteTable>>,
+) -> (TaskId, Arc<str>) {
+    let task = graph.tasks.len();
+    reserve(graph, uid, uid);
+    graph.tasks[task].is_keyed = true;
+    (task, graph.operator(uid, task, routes))
 }

@@ -601,6 +601,7 @@ pub(crate) fn source_task<S: Source>(
         is_source: true,
         inputs: None,
         parallelism: None,
+        is_keyed: false,
         build,
     });
     node

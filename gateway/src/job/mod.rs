@@ -169,8 +169,8 @@ impl Job {
                 Backend::Fs => BackendConfig::fs(dir.state().join("fs")),
                 Backend::Redb => BackendConfig::redb(dir.state().join("redb")),
             })
-            // Half for the lists, which one shard holds, half for the profiles.
-            .with_memory_budget_bytes(config.state.memory_budget.0 / 2)
+            // One half is for the lists, which one shard holds, one for the profiles.
+            .with_job_memory_budget_bytes(config.state.memory_budget.0)
             .with_checkpoints(checkpoints)
             .with_restart(RestartStrategy::exponential())
             .with_listener(Arc::clone(&trimmer) as Arc<dyn operators::CheckpointListener>);

@@ -292,8 +292,9 @@ impl<'a> BuildContext<'a> {
         let mut options = StoreOptions::default()
             .with_backend(config.backend.below(&name))
             .with_key_groups(max, range);
-        if let Some(bytes) = config.memory_budget_bytes {
-            options = options.with_memory_budget_bytes(bytes);
+        if let Some(budget) = config.memory_budget {
+            let share = budget.share(self.deployment.graph.keyed_tasks(), self.parallelism);
+            options = options.with_memory_budget_bytes(share);
         }
         if let Some(bytes) = config.max_value_bytes {
             options = options.with_max_value_bytes(bytes);

@@ -3,7 +3,7 @@
 use crate::support::{Count, GAP_MS, Sessions, Trap};
 use operators::{
     Collector, Element, Generator, JobConfig, JobState, Operator, OperatorContext, QueryOperator,
-    Result, StreamEnvironment, VecSource,
+    RestartStrategy, Result, StreamEnvironment, VecSource,
 };
 use state_backend::StateStore;
 use std::collections::BTreeMap;
@@ -57,6 +57,38 @@ fn keyed_state_counts_each_key_at_any_parallelism() {
             .collect();
         assert_eq!(last, expected);
     }
+}
+
+/// Two operators keep state, the larger of them in two subtasks: a quarter of the job's budget is for each.
+#[test]
+fn a_budget_of_the_job_is_shared_by_operators_and_their_subtasks() {
+    let run = |budget: u64| {
+        let env = StreamEnvironment::new();
+        let numbers = env.source("numbers", Generator::new(20_000, |n| (n, n)));
+        numbers
+            .clone()
+            .key_by(|(key, _)| *key)
+            .reduce("many", |sum, (_, n)| sum.1 += n)
+            .parallelism(2)
+            .for_each("many out", |_| Ok(()));
+        numbers
+            .key_by(|(key, _)| key % 2)
+            .aggregate("few", time_engine::window::Count::new)
+            .for_each("few out", |_| Ok(()));
+        let config = JobConfig::default().with_restart(RestartStrategy::None);
+        env.execute(config.with_job_memory_budget_bytes(budget))
+            .unwrap()
+            .wait()
+    };
+    let error = run(1 << 20).unwrap_err();
+    assert!(
+        error
+            .chain()
+            .contains("of 262144 are in use and the backend"),
+        "{}",
+        error.chain()
+    );
+    assert_eq!(run(64 << 20).unwrap(), JobState::Finished);
 }
 
 #[test]
