@@ -4,7 +4,11 @@ use super::{
     CliResult,
     output::{Connection, Format, block_on, display_name, recommendation_json, table},
 };
-use crate::proto::v1::{RecommendRequest, recommendations_client::RecommendationsClient};
+use crate::proto::v1::{
+    RecommendRequest, RecordImpressionsRequest, recommendations_client::RecommendationsClient,
+    steering_client::SteeringClient,
+};
+use time_engine::{Clock, SystemClock};
 
 /// Ask a running gateway for the best items for a user
 #[derive(Debug, clap::Args)]
@@ -15,6 +19,9 @@ pub(crate) struct Args {
     /// How many items.
     #[arg(short, default_value_t = 10)]
     k: u32,
+    /// Record the list as shown to the user now, as an application does for its experiments.
+    #[arg(long)]
+    shown: bool,
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
     #[command(flatten)]
@@ -23,17 +30,29 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args) -> CliResult {
     let list = block_on(async {
-        let mut client = RecommendationsClient::new(args.connection.channel().await?);
+        let channel = args.connection.channel().await?;
+        let mut client = RecommendationsClient::new(channel.clone());
         let request = RecommendRequest {
             user_id: args.user.clone(),
             k: args.k,
             min_position: 0,
         };
-        Ok(client
+        let list = client
             .recommend(request)
             .await?
             .into_inner()
-            .recommendations)
+            .recommendations;
+        if args.shown && !list.is_empty() {
+            let shown = RecordImpressionsRequest {
+                user_id: args.user,
+                item_ids: list.iter().map(|item| item.item_id.clone()).collect(),
+                timestamp_ms: SystemClock::new().now().as_millis(),
+            };
+            SteeringClient::new(channel)
+                .record_impressions(shown)
+                .await?;
+        }
+        Ok(list)
     })?;
     match args.format {
         Format::Json => {

@@ -294,5 +294,15 @@ async fn the_commands_explain_and_steer() {
         .map(|report| report["variant"].as_str().unwrap());
     assert_eq!(variants.collect::<Vec<_>>(), ["control", "mmr"]);
     assert_eq!(reports[0]["impressions"], 0);
+    let shown = json(&["recommend", "--user", "ann", "-k", "3", "--shown"]).len() as u64;
+    assert!(shown > 0);
+    let counted = || {
+        let reports = json(&["experiments"]);
+        let impressions = reports
+            .iter()
+            .map(|report| report["impressions"].as_u64().unwrap());
+        impressions.sum::<u64>() == shown
+    };
+    assert!((0..200).any(|_| counted()));
     gateway.stop().await;
 }
