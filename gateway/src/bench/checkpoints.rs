@@ -64,7 +64,7 @@ pub(crate) struct Stall {
 
 impl Stall {
     /// The longer of the two, by each clock.
-    fn max(self, other: Self) -> Self {
+    pub(crate) fn max(self, other: Self) -> Self {
         Self {
             clock: self.clock.max(other.clock),
             thread: self.thread.max(other.thread),
@@ -72,7 +72,7 @@ impl Stall {
     }
 }
 
-fn millis(time: Duration) -> f64 {
+pub(crate) fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 

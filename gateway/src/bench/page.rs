@@ -59,7 +59,7 @@ pub(crate) fn page(report: &Report) -> String {
         (
             "Longest stall of a checkpoint",
             |b| Some(b.checkpoint_summary()?.max_stall_ms),
-            |ms| format!("{ms:.2} ms"),
+            millis,
         ),
     ];
     for (title, of, label) in costs {
@@ -227,6 +227,19 @@ pub(crate) fn rows(report: &Report) -> Vec<(&'static str, Vec<String>)> {
         ("latency p99", each(&|b| Some(micros(b.latency.p99_us)))),
         ("latency p99.9", each(&|b| Some(micros(b.latency.p999_us)))),
         ("latency max", each(&|b| Some(micros(b.latency.max_us)))),
+        (
+            "longest slice of background work",
+            each(&|b| Some(millis(b.slice.ms))),
+        ),
+        (
+            "the same, of the thread's own time",
+            each(&|b| b.slice.thread_ms.map(millis)),
+        ),
+        ("longest operation", each(&|b| Some(millis(b.operation.ms)))),
+        (
+            "the same, of the thread's own time",
+            each(&|b| b.operation.thread_ms.map(millis)),
+        ),
         ("checkpoints in the mix", summary(&|c| c.count.to_string())),
         (
             "checkpoint, mean",
@@ -234,14 +247,11 @@ pub(crate) fn rows(report: &Report) -> Vec<(&'static str, Vec<String>)> {
         ),
         (
             "checkpoint, longest stall",
-            summary(&|c| format!("{:.2} ms", c.max_stall_ms)),
+            summary(&|c| millis(c.max_stall_ms)),
         ),
         (
             "the same, of the thread's own time",
-            summary(&|c| {
-                c.max_thread_stall_ms
-                    .map_or_else(|| "-".to_owned(), |ms| format!("{ms:.2} ms"))
-            }),
+            summary(&|c| c.max_thread_stall_ms.map_or_else(|| "-".to_owned(), millis)),
         ),
         (
             "checkpoint, mean size",
@@ -272,6 +282,10 @@ pub(crate) fn rows(report: &Report) -> Vec<(&'static str, Vec<String>)> {
             each(&|b| b.write_amplification.map(|w| format!("{w:.1}"))),
         ),
     ]
+}
+
+fn millis(ms: f64) -> String {
+    format!("{ms:.2} ms")
 }
 
 fn table(html: &mut String, report: &Report) {

@@ -28,6 +28,12 @@ pub(crate) struct BackendReport {
     /// The mix, while checkpoints are taken.
     pub(crate) mix_per_s: f64,
     pub(crate) latency: Latency,
+    /// The longest slice of background work between operations of the mix, with a checkpoint under way or not.
+    #[serde(default)]
+    pub(crate) slice: Pause,
+    /// The longest operation of the mix; beyond the budget it evicts, and may wait for the disk.
+    #[serde(default)]
+    pub(crate) operation: Pause,
     pub(crate) checkpoints: Vec<Checkpoint>,
     pub(crate) restore_s: Option<f64>,
     /// Above that of the process before the store was opened.
@@ -51,6 +57,14 @@ pub(crate) struct Latency {
     pub(crate) p999_us: f64,
     pub(crate) p9999_us: f64,
     pub(crate) max_us: f64,
+}
+
+/// How long the store's owner was held up.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Pause {
+    pub(crate) ms: f64,
+    /// By the processor time of the thread: without waiting, and without what others took meanwhile.
+    pub(crate) thread_ms: Option<f64>,
 }
 
 /// One checkpoint: from its beginning until it was published.

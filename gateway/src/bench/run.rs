@@ -1,13 +1,13 @@
 //! The passes over one backend.
 
 use super::{
-    checkpoints::{Checkpoints, Stall},
+    checkpoints::{Checkpoints, Stall, millis},
     config::{BackendName, Config},
     histogram::Histogram,
     ids::{Ids, Random},
     payload::{Boxed, Inline, Payload},
     process,
-    report::{BackendReport, Checkpoint, Latency, Moment},
+    report::{BackendReport, Checkpoint, Latency, Moment, Pause},
     subject::{Plain, SCANNED, Stored, Subject, store_options},
 };
 use state_backend::{PumpStatus, SnapshotKind};
@@ -95,6 +95,7 @@ fn run_as<P: Payload>(
         ids,
         progress,
         chunks: Vec::new(),
+        longest_slice: Stall::default(),
     };
     let load_per_s = passes.load()?;
     let ops = (config.ops / 4).max(1);
@@ -124,6 +125,8 @@ fn run_as<P: Payload>(
     }
     let (mix_per_s, timeline) = passes.mix(checkpoints.as_mut(), &mut taken)?;
     let latency = passes.latencies(checkpoints.as_mut())?;
+    let operation = passes.longest_operation(checkpoints.as_mut())?;
+    let slice = passes.longest_slice;
     let after = process::memory();
     let stats = subject.stats();
     let rows = config.keys + u64::from(SCANNED) * maps;
@@ -155,6 +158,8 @@ fn run_as<P: Payload>(
         scan_per_s,
         mix_per_s,
         latency,
+        slice: pause(slice),
+        operation: pause(operation),
         checkpoints: taken,
         restore_s,
         memory_bytes: before.zip(after).map(|(b, a)| a.0.saturating_sub(b.0)),
@@ -171,6 +176,13 @@ fn run_as<P: Payload>(
 /// for that beside the store.
 fn checkpoint_buffer(budget_bytes: u64) -> usize {
     (budget_bytes / 64).clamp(256 << 10, 32 << 20) as usize
+}
+
+fn pause(stall: Stall) -> Pause {
+    Pause {
+        ms: millis(stall.clock),
+        thread_ms: stall.thread.map(millis),
+    }
 }
 
 /// What of the budget is the store's.
@@ -193,6 +205,7 @@ struct Passes<'a> {
     ids: Ids,
     progress: &'a mut dyn Progress,
     chunks: Vec<state_backend::DeltaChunk>,
+    longest_slice: Stall,
 }
 
 impl Passes<'_> {
@@ -346,6 +359,32 @@ impl Passes<'_> {
         })
     }
 
+    /// The longest operation of the mix, an eighth as long: the thread's own time costs a call of the system each.
+    fn longest_operation(
+        &mut self,
+        mut checkpoints: Option<&mut (Checkpoints, Duration)>,
+    ) -> Result<Stall, Error> {
+        let (ops, maps) = ((self.config.ops / 8).max(1), maps(self.config));
+        self.progress.pass("longest operation", ops);
+        let mut random = Random(13);
+        let from = self.clock.elapsed();
+        let mut due = checkpoints.as_ref().map(|(_, every)| from + *every);
+        let mut longest = Stall::default();
+        for done in 1..=ops {
+            let began = self.watch();
+            self.mixed(&mut random, maps)?;
+            longest = longest.max(self.since(began));
+            if done % BATCH == 0 {
+                self.background(checkpoints.as_deref_mut(), &mut due, from, &mut Vec::new())?;
+                self.progress.done(BATCH);
+            }
+        }
+        if let Some((checkpoints, _)) = checkpoints {
+            self.end_checkpoint(checkpoints, from, None)?;
+        }
+        Ok(longest)
+    }
+
     /// What a shard does between two batches: pump, hand chunks on, begin and end checkpoints.
     fn background(
         &mut self,
@@ -355,7 +394,9 @@ impl Passes<'_> {
         taken: &mut Vec<Checkpoint>,
     ) -> Result<(), Error> {
         let Some((checkpoints, every)) = checkpoints else {
+            let began = self.watch();
             self.subject.between(&mut self.chunks)?;
+            self.longest_slice = self.longest_slice.max(self.since(began));
             return Ok(());
         };
         let now = self.clock.elapsed();
@@ -374,7 +415,7 @@ impl Passes<'_> {
         let id = checkpoints.begin(store.catalog(), now);
         let began = self.watch();
         self.subject.begin_checkpoint(id, SnapshotKind::Delta)?;
-        checkpoints.stalled(self.since(began));
+        self.note(checkpoints, began);
         Ok(())
     }
 
@@ -394,17 +435,24 @@ impl Passes<'_> {
             }
             checkpoints.hand_over();
         }
-        checkpoints.stalled(self.since(began));
+        self.note(checkpoints, began);
         let now = self.clock.elapsed();
         if let Some(published) = checkpoints.published() {
             let began = self.watch();
             if let Some(store) = self.subject.store() {
                 store.acknowledge(published.id)?;
             }
-            checkpoints.stalled(self.since(began));
+            self.note(checkpoints, began);
             taken.extend(checkpoints.ended(&published, now - from));
         }
         Ok(())
+    }
+
+    /// Counts a slice of background work, and as a stall of the checkpoint under way, if there is one.
+    fn note(&mut self, checkpoints: &mut Checkpoints, began: (Duration, Option<Duration>)) {
+        let stall = self.since(began);
+        checkpoints.stalled(stall);
+        self.longest_slice = self.longest_slice.max(stall);
     }
 
     fn watch(&self) -> (Duration, Option<Duration>) {

@@ -1,6 +1,6 @@
 //! Work on the file that runs beside the owner: one job at a time.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use super::memtable::Memtable;
@@ -19,16 +19,75 @@ pub(super) enum Job {
 #[derive(Debug)]
 pub(super) enum Done {
     /// The oldest so many write buffers are in the file, or are not.
-    Spilled { tables: usize, result: Result<()> },
+    Spilled {
+        tables: usize,
+        result: Result<()>,
+        /// What that wrote.
+        bytes: u64,
+    },
     /// A denser file takes the place of the old one.
     Rebuilt(Result<Tree>),
 }
 
+/// Write buffers that are in the file. Emptying one frees thousands of nodes, some milliseconds that are not to be the
+/// owner's: the next job does it first of all.
+#[derive(Debug, Default)]
+pub(super) struct Written(Vec<Arc<Memtable>>);
+
+impl Written {
+    pub(super) fn add(&mut self, tables: impl Iterator<Item = Arc<Memtable>>) {
+        self.0.extend(tables);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Empties them, and leaves one to be used again.
+    fn empty(self, spare: &Spare) {
+        for table in self.0 {
+            if let (false, Some(mut table)) = (spare.is_there(), Arc::into_inner(table)) {
+                table.clear();
+                spare.put(table);
+            }
+        }
+    }
+}
+
+/// An empty write buffer to be used again, on its way from the writer's thread to the owner.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Spare(Arc<Mutex<Option<Memtable>>>);
+
+impl Spare {
+    pub(super) fn take(&self) -> Option<Memtable> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    pub(super) fn is_there(&self) -> bool {
+        let spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        spare.is_some()
+    }
+
+    fn put(&self, table: Memtable) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(table);
+    }
+}
+
 impl Job {
-    pub(super) fn spill(work: Work, tree: Arc<Tree>, tables: Vec<Arc<Memtable>>) -> Result<Self> {
-        Self::start(work, move || Done::Spilled {
-            tables: tables.len(),
-            result: tree.spill(&tables),
+    pub(super) fn spill(
+        work: Work,
+        tree: Arc<Tree>,
+        tables: Vec<Arc<Memtable>>,
+        (written, spare): (Written, Spare),
+    ) -> Result<Self> {
+        Self::start(work, move || {
+            written.empty(&spare);
+            let before = tree.storage.written();
+            Done::Spilled {
+                tables: tables.len(),
+                result: tree.spill(&tables),
+                bytes: tree.storage.written() - before,
+            }
         })
     }
 

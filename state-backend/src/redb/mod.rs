@@ -30,7 +30,7 @@ use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use job::{Done, Job};
+use job::{Done, Job, Spare, Written};
 use memtable::{Memtable, row_name};
 use tree::{Pages, Tree, View, beside, sync_dir_of};
 
@@ -43,6 +43,9 @@ use crate::{
 
 /// Files smaller than this are not worth rewriting; the tests want to see it done.
 const MIN_REBUILD_BYTES: u64 = if cfg!(test) { 100 << 10 } else { 4 << 20 };
+
+/// So many requests for maintenance without a change in between are a pause in which free pages may be given back.
+const STILL: u32 = if cfg!(test) { 1 } else { 64 };
 
 /// A [`KeyedStateBackend`] over one redb file.
 ///
@@ -73,12 +76,19 @@ pub struct RedbBackend {
     open: Option<Open>,
     active: Memtable,
     /// An empty buffer to be used again.
-    spare: Option<Memtable>,
+    spare: Spare,
+    /// Buffers that are in the file, to be emptied.
+    written: Written,
     /// Full buffers, oldest first.
     full: VecDeque<Arc<Memtable>>,
     job: Option<Job>,
     /// Bytes of the file for one of a row after the last rebuild.
     looseness: f64,
+    /// What the last spill wrote. The next will write about as much, into pages that are free: a file under
+    /// writes is no denser, however often it is rebuilt.
+    spilled_bytes: u64,
+    /// Bytes accepted when maintenance was last asked for, and how often it was since they changed.
+    still: (u64, u32),
     row: RefCell<Vec<u8>>,
     accepted_bytes: u64,
     /// Written to files that are closed by now.
@@ -145,10 +155,13 @@ impl RedbBackend {
             path,
             options: options.clone(),
             active: Memtable::with_capacity(options.write_buffer_bytes()),
-            spare: None,
+            spare: Spare::default(),
+            written: Written::default(),
             full: VecDeque::new(),
             job: None,
             looseness: 1.3,
+            spilled_bytes: 0,
+            still: (0, 0),
             row: RefCell::default(),
             accepted_bytes: 0,
             written_before: 0,
@@ -261,7 +274,9 @@ impl RedbBackend {
         if self.rebuild_due() {
             self.job = Some(Job::rebuild(work, tree, self.options.clone())?);
         } else if !self.full.is_empty() {
-            self.job = Some(Job::spill(work, tree, self.full.iter().cloned().collect())?);
+            let emptying = (std::mem::take(&mut self.written), self.spare.clone());
+            let tables = self.full.iter().cloned().collect();
+            self.job = Some(Job::spill(work, tree, tables, emptying)?);
         }
         Ok(())
     }
@@ -289,14 +304,14 @@ impl RedbBackend {
 
     fn take_in(&mut self, done: Done) -> Result<()> {
         match done {
-            Done::Spilled { tables, result } => {
+            Done::Spilled {
+                tables,
+                result,
+                bytes,
+            } => {
                 result?;
-                for table in self.full.drain(..tables) {
-                    if let (None, Some(mut table)) = (&self.spare, Arc::into_inner(table)) {
-                        table.clear();
-                        self.spare = Some(table);
-                    }
-                }
+                self.spilled_bytes = bytes;
+                self.written.add(self.full.drain(..tables));
                 self.refresh()
             }
             Done::Rebuilt(tree) => {
@@ -349,8 +364,23 @@ impl RedbBackend {
     }
 
     fn rebuild_due(&self) -> bool {
-        self.dead_bytes() as f64 > self.threshold() * self.disk_bytes() as f64
+        let needed = if self.is_still() {
+            0
+        } else {
+            self.spilled_bytes
+        };
+        self.is_loose(needed)
+    }
+
+    /// Whether too much of the file is dead that is not `needed`.
+    fn is_loose(&self, needed: u64) -> bool {
+        let dead = self.dead_bytes().saturating_sub(needed);
+        dead as f64 > self.threshold() * self.disk_bytes() as f64
             && self.disk_bytes() > MIN_REBUILD_BYTES
+    }
+
+    fn is_still(&self) -> bool {
+        self.still.1 >= STILL
     }
 
     fn threshold(&self) -> f64 {
@@ -369,8 +399,9 @@ impl RedbBackend {
 
     /// What the write buffers take once they have been filled: they are kept.
     fn kept_bytes(&self) -> usize {
-        let buffers = self.full.len() + 1 + usize::from(self.spare.is_some());
-        if self.full.is_empty() && self.spare.is_none() {
+        let spares = usize::from(self.spare.is_there()) + self.written.len();
+        let buffers = self.full.len() + 1 + spares;
+        if self.full.is_empty() && spares == 0 {
             return 0;
         }
         buffers * self.options.write_buffer_bytes()
@@ -499,6 +530,12 @@ impl KeyedStateBackend for RedbBackend {
 
     fn maintain(&mut self, _budget_bytes: u64) -> Result<Maintenance> {
         self.check()?;
+        self.still = match self.still {
+            (accepted, times) if accepted == self.accepted_bytes => {
+                (accepted, times.saturating_add(1))
+            }
+            _ => (self.accepted_bytes, 0),
+        };
         let looked_after = self.look_after_job().and_then(|()| {
             if self.rebuild_due() {
                 self.start_job()
@@ -510,7 +547,8 @@ impl KeyedStateBackend for RedbBackend {
             Err(error) if error.is_out_of_space() => return Ok(Maintenance::Idle),
             other => other?,
         }
-        Ok(if self.job.is_some() {
+        let waits = !self.is_still() && self.is_loose(0);
+        Ok(if self.job.is_some() || waits {
             Maintenance::Pending
         } else {
             Maintenance::Idle

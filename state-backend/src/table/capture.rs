@@ -141,6 +141,7 @@ impl<P: Send + 'static> Table<P> {
             }
         });
         if !full_running {
+            (0..group.ghosts.len()).for_each(|_| work.looked());
             let freed = group.retain_ghosts(|ghost| ghost.modified > settled);
             engine.add_used(-freed);
         }
