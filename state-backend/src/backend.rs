@@ -157,4 +157,37 @@ pub trait KeyedStateBackend: Debug + Send + 'static {
 
     /// Sizes and counters.
     fn stats(&self) -> BackendStats;
+
+    /// The rows as they are now, to be read by another thread while the backend goes on: a snapshot of state
+    /// beyond memory is read by a thread of its own then. In about constant time. `None`: it cannot, or not now; the
+    /// store reads the rows itself, in slices between the owner's work.
+    ///
+    /// # Errors
+    /// The storage failed.
+    fn freeze(&mut self) -> Result<Option<Box<dyn FrozenRows>>> {
+        Ok(None)
+    }
+}
+
+/// The rows that a backend held at one instant, whatever became of them since.
+///
+/// It may outlive the backend, and is `Send`. A backend that can no longer tell what it held says so by an error.
+pub trait FrozenRows: Debug + Send + 'static {
+    /// As [`KeyedStateBackend::read`], of that instant.
+    ///
+    /// # Errors
+    /// The storage failed or holds damaged bytes.
+    fn read(&self, state: StateId, key: &[u8], found: &mut dyn FnMut(&[u8])) -> Result<bool>;
+
+    /// As [`KeyedStateBackend::scan`], of that instant.
+    ///
+    /// # Errors
+    /// The storage failed or holds damaged bytes.
+    fn scan(
+        &self,
+        state: StateId,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        visit: Visit<'_>,
+    ) -> Result<()>;
 }

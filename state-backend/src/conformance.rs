@@ -19,11 +19,13 @@
 //! A wrapper around a backend runs the suite too. Everything here panics on the first
 //! difference: it is meant for tests.
 
+mod frozen;
 mod random;
 mod reopening;
 mod scans;
 mod upkeep;
 
+pub use frozen::frozen_rows_stay_as_they_were;
 pub use random::random_operations_match_a_map;
 pub use reopening::{
     a_clear_survives_reopening, deletions_survive_reopening, rows_survive_reopening,
@@ -82,6 +84,7 @@ macro_rules! conformance_tests {
             deletions_survive_reopening
             a_clear_survives_reopening
             random_operations_match_a_map
+            frozen_rows_stay_as_they_were
         }
     };
     (@each $target:expr; $($name:ident)*) => {

@@ -3,7 +3,10 @@
 use crate::{
     DeltaChunk, Error, KeyGroup, KeyGroupRange, KeyedStateBackend, Result, StateId,
     snapshot::{Phase, Snapshot},
-    store::unclaimed::Unclaimed,
+    store::{
+        frozen::{FrozenPart, FrozenReader},
+        unclaimed::Unclaimed,
+    },
     table::{
         entry::Entry,
         rows::{Rows, Unexpired},
@@ -14,9 +17,15 @@ use crate::{
 /// What an allocator keeps of memory that was given back, however small the budget: measured beyond 64 MiB.
 const KEPT_BYTES: u64 = 12 << 20;
 
+/// Evicted rows that are worth a thread to read them again.
+const FEW_EVICTED: u64 = 16;
+
 /// Shared by all tables of one store.
 #[derive(Debug)]
 pub(crate) struct Engine {
+    /// Begun and neither acknowledged nor abandoned, oldest first. Declared before the backend: those that read
+    /// from its files end before it.
+    pub(crate) snapshots: Vec<Snapshot>,
     pub(crate) backend: Box<dyn KeyedStateBackend>,
     /// All state stays in the tables, and nothing is in the backend.
     pub(crate) pinned: bool,
@@ -30,9 +39,7 @@ pub(crate) struct Engine {
     /// Somebody may hold older state than the tables do: deletions and evictions must be remembered
     /// for the next delta. Set by the first snapshot and by a restore.
     pub(crate) tracking: bool,
-    /// Begun and neither acknowledged nor abandoned, oldest first.
-    pub(crate) snapshots: Vec<Snapshot>,
-    /// How many of them are still being captured.
+    /// How many of the snapshots are still being captured.
     pub(crate) running: usize,
     pub(crate) now: i64,
     /// Memory that the tables take.
@@ -49,6 +56,8 @@ pub(crate) struct Engine {
     /// Use beyond which rows are evicted: the budget, or more if nothing more could be.
     pub(crate) crowded_at: u64,
     pub(crate) evicted: u64,
+    /// Rows evicted before the newest acknowledged snapshot began.
+    pub(crate) evicted_settled: u64,
 }
 
 impl Engine {
@@ -106,6 +115,47 @@ impl Engine {
         entry.captured = self.epoch - 1;
         Ok(())
     }
+
+    /// As [`preserve`](Self::preserve), of a row that has just come from the backend: a snapshot that reads all rows there
+    /// has it already.
+    pub(crate) fn preserve_loaded<P>(
+        &mut self,
+        table: &RowsOf<'_, P>,
+        group: usize,
+        entry: &mut Entry<P>,
+    ) -> Result<()> {
+        let key_group = self.group_at(group);
+        for snapshot in &mut self.snapshots {
+            if !snapshot.reads_all() && snapshot.wants(entry.modified, entry.captured) {
+                table.write(snapshot, key_group, entry, self.max_value)?;
+            }
+        }
+        entry.captured = self.epoch - 1;
+        Ok(())
+    }
+
+    /// Whether a running snapshot reads what the backend had when it began: what is evicted since is not there.
+    pub(crate) fn frozen_running(&self) -> bool {
+        self.running > 0
+            && self
+                .snapshots
+                .iter()
+                .any(|s| s.running && s.frozen.is_some())
+    }
+
+    /// The reader of a snapshot that is about to begin; `None` if there is nothing worth one, or the backend cannot.
+    pub(crate) fn freeze(&mut self, full: bool) -> Result<Option<FrozenPart>> {
+        // Of two snapshots of all state the older is to be through with a row first.
+        let in_slices = |s: &Snapshot| s.running && s.full && s.frozen.is_none();
+        let few = !full && self.evicted - self.evicted_settled < FEW_EVICTED;
+        if self.pinned || few || self.snapshots.iter().any(in_slices) {
+            return Ok(None);
+        }
+        let rows = self.backend.freeze()?;
+        let chunk_bytes = crate::snapshot::chunk_bytes(self.limit);
+        let reader = rows.and_then(|rows| FrozenReader::start(rows, chunk_bytes));
+        Ok(reader.map(FrozenPart::new))
+    }
 }
 
 /// What a table needs to write its rows, apart from the rows.
@@ -126,9 +176,16 @@ impl<P> RowsOf<'_, P> {
         max_value: u64,
     ) -> Result<usize> {
         let (now, deletions) = (snapshot.now, snapshot.deletions);
-        snapshot.sink.write(self.id, group, |chunk| {
+        let bytes = snapshot.sink.write(self.id, group, |chunk| {
             self.write_into(chunk, entry, now, deletions, max_value)
-        })
+        })?;
+        if snapshot.full
+            && let Some(frozen) = &mut snapshot.frozen
+        {
+            let written = frozen.written.entry((self.id, group)).or_default();
+            written.push(entry.key.bytes());
+        }
+        Ok(bytes)
     }
 
     fn write_into(
@@ -187,14 +244,15 @@ impl<P> RowsOf<'_, P> {
 
 impl Engine {
     /// Epoch of the newest full snapshot whose walk through the backend has passed this row, or 0: a
-    /// row loaded now is in that snapshot already.
-    pub(crate) fn full_seen(&self, slot: usize, group: usize, row: &[u8]) -> u32 {
+    /// row loaded now is in that snapshot already. So is one that is `unchanged` since the last acknowledged snapshot,
+    /// wherever its walk is, if the backend's rows were frozen for it.
+    pub(crate) fn full_seen(&self, slot: usize, group: usize, row: &[u8], unchanged: bool) -> u32 {
         if self.running == 0 {
             return 0;
         }
         let seen = |snapshot: &&Snapshot| {
             snapshot.full
-                && (!snapshot.running || {
+                && (!snapshot.running || (unchanged && snapshot.frozen.is_some()) || {
                     let cursor = &snapshot.cursor;
                     let at = (slot, group);
                     let cursor_at = (cursor.table, cursor.group);

@@ -255,7 +255,7 @@ pub mod testing;
 mod ttl;
 
 pub use backend::{
-    BackendStats, Change, Durability, KeyedStateBackend, Maintenance, StateId, Visit,
+    BackendStats, Change, Durability, FrozenRows, KeyedStateBackend, Maintenance, StateId, Visit,
 };
 pub use catalog::{StateCatalog, StateEntry};
 pub use codec::{Codec, StateValue};

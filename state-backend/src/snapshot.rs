@@ -1,6 +1,6 @@
 //! Snapshots under way: what each wants, and the chunks it has so far.
 
-use crate::{DeltaChunk, KeyGroup, StateId};
+use crate::{DeltaChunk, KeyGroup, StateId, store::frozen::FrozenPart};
 use std::collections::HashMap;
 
 /// What a snapshot holds.
@@ -47,6 +47,9 @@ pub enum PumpStatus {
     Working,
     /// The snapshot of this id has handed out its last chunk. There may be more to do.
     SnapshotDone(u64),
+    /// A thread reads what the snapshot wants from the backend, and the owner has nothing to add: call again in a
+    /// millisecond.
+    Waiting,
     /// Nothing to do until state or time changes.
     Idle,
 }
@@ -103,9 +106,18 @@ pub(crate) struct Snapshot {
     pub(crate) running: bool,
     pub(crate) sink: Sink,
     pub(crate) cursor: Cursor,
+    /// Rows that only the backend has are read beside the owner; it writes out what it evicts.
+    pub(crate) frozen: Option<FrozenPart>,
+    /// Rows evicted before it began.
+    pub(crate) evicted: u64,
 }
 
 impl Snapshot {
+    /// Whether it reads all rows of the backend beside the owner.
+    pub(crate) fn reads_all(&self) -> bool {
+        self.full && self.frozen.is_some()
+    }
+
     /// Whether a row last modified at `modified` belongs into it, and it has not got it yet.
     #[inline]
     pub(crate) fn wants(&self, modified: u32, captured: u32) -> bool {
@@ -156,6 +168,11 @@ const OPEN_BYTES: u64 = 8 << 20;
 /// Most that all chunks being filled may take in a store with this budget.
 pub(crate) fn open_bytes(budget: u64) -> u64 {
     (budget / 32).clamp(64 << 10, OPEN_BYTES)
+}
+
+/// Size at which a chunk of a snapshot that is read beside the owner is handed out.
+pub(crate) fn chunk_bytes(budget: u64) -> usize {
+    CHUNK_BYTES.min(open_bytes(budget) as usize / 8)
 }
 
 impl Sink {

@@ -211,6 +211,7 @@ impl SnapshotPart {
         }
         match status {
             PumpStatus::Working => cx.work_left = true,
+            PumpStatus::Waiting => cx.wake_by(cx.now.saturating_add(Duration::from_millis(1))),
             PumpStatus::SnapshotDone(id) => {
                 cx.work_left = true;
                 let is_first = self

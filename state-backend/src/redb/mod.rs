@@ -14,6 +14,7 @@
 //! written for one changed: the table above keeps what is hot out of here, and where all keys fit in
 //! memory the log backend is several times as fast.
 
+mod frozen;
 #[cfg(test)]
 mod fuzz;
 mod job;
@@ -26,10 +27,10 @@ mod tree;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use frozen::{Frozen, Gate};
 use job::{Done, Job, Spare, Written};
 use memtable::{Memtable, row_name};
 use tree::{Pages, Tree, View, beside, sync_dir_of};
@@ -37,8 +38,8 @@ use tree::{Pages, Tree, View, beside, sync_dir_of};
 use crate::disk::{DiskOptions, SyncPolicy, Work};
 use crate::io::LockGuard;
 use crate::{
-    BackendStats, Change, Durability, Error, KeyGroupRange, KeyedStateBackend, Maintenance, Result,
-    StateId, Visit,
+    BackendStats, Change, Durability, Error, FrozenRows, KeyGroupRange, KeyedStateBackend,
+    Maintenance, Result, StateId, Visit,
 };
 
 /// Files smaller than this are not worth rewriting; the tests want to see it done.
@@ -94,14 +95,19 @@ pub struct RedbBackend {
     /// Written to files that are closed by now.
     written_before: u64,
     poisoned: Option<String>,
-    _lock: Box<dyn LockGuard>,
+    lock: Lock,
 }
+
+/// Keeps others from the file.
+type Lock = Arc<dyn LockGuard>;
 
 #[derive(Debug)]
 struct Open {
     // Declared before the tree: dropped before it.
     view: View,
     tree: Arc<Tree>,
+    /// For those who read frozen rows.
+    gate: Gate,
 }
 
 impl Open {
@@ -109,6 +115,7 @@ impl Open {
         Ok(Self {
             view: tree.view()?,
             tree,
+            gate: Gate::default(),
         })
     }
 }
@@ -166,7 +173,7 @@ impl RedbBackend {
             accepted_bytes: 0,
             written_before: 0,
             poisoned: None,
-            _lock: lock,
+            lock: lock.into(),
         })
     }
 
@@ -343,6 +350,7 @@ impl RedbBackend {
             if error.is_out_of_space() {
                 if let Some(open) = self.open.take() {
                     self.written_before += open.tree.storage.written();
+                    open.gate.shut();
                 }
                 self.reopen()?;
             } else {
@@ -460,17 +468,7 @@ impl KeyedStateBackend for RedbBackend {
     ) -> Result<()> {
         let open = self.tree()?;
         let tables: Vec<_> = self.buffers().filter(|table| !table.is_empty()).collect();
-        let mut row = Vec::new();
-        row_name(state, prefix, &mut row);
-        let mut last = Vec::new();
-        let from = match after {
-            Some(after) if after >= prefix => {
-                row_name(state, after, &mut last);
-                Bound::Excluded(last.as_slice())
-            }
-            _ => Bound::Included(row.as_slice()),
-        };
-        scan::scan(&tables, &open.view.rows, &row, from, visit)
+        scan::scan_after(&tables, &open.view.rows, (state, prefix), after, visit)
             .map_err(|error| open.tree.failed("scan", error))
     }
 
@@ -553,6 +551,34 @@ impl KeyedStateBackend for RedbBackend {
         } else {
             Maintenance::Idle
         })
+    }
+
+    /// A view of the tree, and the write buffers: a new one is begun. `None` if there are too many already.
+    fn freeze(&mut self) -> Result<Option<Box<dyn FrozenRows>>> {
+        self.check()?;
+        let room = self.full.len() < self.options.write_buffer_count();
+        if !room && !self.active.is_empty() {
+            return Ok(None);
+        }
+        if !self.active.is_empty() {
+            self.fill();
+            // What cannot be written stays in memory, and the next call that needs room reports it.
+            match self.start_job() {
+                Err(error) if error.is_out_of_space() => {}
+                other => other?,
+            }
+        }
+        let open = self.tree()?;
+        if open.view.count == 0 && self.full.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Box::new(Frozen {
+            buffers: self.full.iter().rev().cloned().collect(),
+            view: open.tree.view()?,
+            tree: Arc::clone(&open.tree),
+            gate: open.gate.clone(),
+            _lock: Arc::clone(&self.lock),
+        })))
     }
 
     fn stats(&self) -> BackendStats {

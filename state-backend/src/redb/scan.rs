@@ -3,12 +3,33 @@
 use std::iter::Peekable;
 use std::ops::{Bound, ControlFlow};
 
-use super::memtable::Memtable;
+use super::memtable::{Memtable, row_name};
 use super::tree::Rows;
-use crate::Visit;
+use crate::{StateId, Visit};
+
+/// Visits the rows of a state whose key starts with `prefix` and is greater than `after`.
+pub(super) fn scan_after(
+    tables: &[&Memtable],
+    rows: &Rows,
+    (state, prefix): (StateId, &[u8]),
+    after: Option<&[u8]>,
+    visit: Visit<'_>,
+) -> Result<(), ::redb::Error> {
+    let mut row = Vec::new();
+    row_name(state, prefix, &mut row);
+    let mut last = Vec::new();
+    let from = match after {
+        Some(after) if after >= prefix => {
+            row_name(state, after, &mut last);
+            Bound::Excluded(last.as_slice())
+        }
+        _ => Bound::Included(row.as_slice()),
+    };
+    scan(tables, rows, &row, from, visit)
+}
 
 /// Visits the rows behind `from` that start with `prefix`, both with the state in front, which `visit` does not get to see.
-pub(super) fn scan(
+fn scan(
     tables: &[&Memtable],
     rows: &Rows,
     prefix: &[u8],

@@ -3,7 +3,7 @@
 
 #![cfg(all(feature = "conformance", feature = "testing"))]
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,7 +12,8 @@ use crate::conformance::Target;
 use crate::disk::{DiskOptions, Preset, Work};
 use crate::testing::SimulatedFs;
 use crate::{
-    Change, Durability, KeyGroupRange, KeyedStateBackend, Maintenance, MaxParallelism, StateId,
+    Change, Durability, FrozenRows, KeyGroupRange, KeyedStateBackend, Maintenance, MaxParallelism,
+    StateId,
 };
 
 fn range() -> KeyGroupRange {
@@ -100,4 +101,42 @@ fn space_is_given_back_in_the_background() {
 #[test]
 fn space_is_given_back_inline() {
     space_is_given_back(Simulated(SimulatedFs::new()).open());
+}
+
+/// A file that is opened a second time, as after a full disk, is written without regard to the first time's views:
+/// they must not be read.
+#[test]
+fn frozen_rows_end_when_the_file_is_opened_again() {
+    let fs = SimulatedFs::new();
+    let options = DiskOptions::default()
+        .with_write_buffer_bytes(4096)
+        .with_write_buffer_count(2)
+        .with_work(Work::Inline)
+        .with_fs(Arc::new(fs.clone()));
+    let mut backend = RedbBackend::open(Path::new("/tree"), range(), &options).unwrap();
+    let state = StateId::new(1);
+    let write = |backend: &mut RedbBackend, id: u32| {
+        let key = [&[0, 0][..], &id.to_be_bytes()].concat();
+        let value = Some(&[7; 500][..]);
+        backend.apply(&[Change {
+            state,
+            key: &key,
+            value,
+        }])
+    };
+    for id in 0..100 {
+        write(&mut backend, id).unwrap();
+    }
+    let frozen = backend.freeze().unwrap().unwrap();
+    let read = |frozen: &dyn FrozenRows| frozen.read(state, &[0, 0, 0, 0, 0, 1], &mut |_| {});
+    assert!(read(&*frozen).unwrap());
+    fs.set_capacity(Some(fs.used()));
+    let refused = (100..10_000).find_map(|id| write(&mut backend, id).err());
+    assert!(refused.unwrap().is_out_of_space());
+    fs.set_capacity(None);
+    assert!(read(&*frozen).unwrap_err().is_out_of_space());
+    let scanned = frozen.scan(state, b"", None, &mut |_, _| ControlFlow::Continue(()));
+    assert!(scanned.unwrap_err().is_out_of_space());
+    let again = backend.freeze().unwrap().unwrap();
+    assert!(read(&*again).unwrap());
 }

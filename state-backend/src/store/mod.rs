@@ -1,5 +1,6 @@
 //! The store: all keyed state of one subtask.
 
+pub(crate) mod frozen;
 mod memory_budget;
 mod read_ahead;
 mod register;
@@ -155,6 +156,7 @@ impl StateStore {
                 passed: 0,
                 crowded_at: u64::MAX,
                 evicted: 0,
+                evicted_settled: 0,
             },
             row: Vec::with_capacity(64),
             max: options.max_parallelism,

@@ -1,6 +1,9 @@
 //! Snapshots and background work, in slices.
 
-use super::{StateStore, Sweep};
+use super::{
+    StateStore, Sweep,
+    frozen::{Keys, Task},
+};
 use crate::{
     DeltaChunk, Error, Maintenance, PumpBudget, PumpStatus, Result, SnapshotKind,
     snapshot::{Cursor, Phase, Sink, Snapshot, Work},
@@ -21,7 +24,7 @@ impl StateStore {
     /// nothing restored, a delta holds all state.
     ///
     /// # Errors
-    /// A snapshot with this id is pending. A full one first
+    /// A snapshot with this id is pending, or the backend failed. A full one first
     /// [finishes the restore](Self::finish_restore), if nobody has yet.
     pub fn begin_snapshot(&mut self, id: u64, kind: SnapshotKind) -> Result<()> {
         if kind == SnapshotKind::Full {
@@ -31,17 +34,20 @@ impl StateStore {
         if engine.snapshots.iter().any(|snapshot| snapshot.id == id) {
             return Err(Error::SnapshotExists(id));
         }
-        self.newest_snapshot = Some(id);
         let first = engine.acked == 0 && !self.restored;
+        let full = first || kind == SnapshotKind::Full;
         let epoch = engine.epoch;
-        engine.epoch = epoch
+        let next = epoch
             .checked_add(1)
             .ok_or_else(|| Error::InvalidOptions("4 billion snapshots in one store".to_owned()))?;
+        let frozen = engine.freeze(full)?;
+        self.newest_snapshot = Some(id);
+        engine.epoch = next;
         engine.tracking = true;
         engine.running += 1;
         engine.snapshots.push(Snapshot {
             id,
-            full: first || kind == SnapshotKind::Full,
+            full,
             deletions: kind == SnapshotKind::Delta,
             epoch,
             base: engine.acked,
@@ -49,6 +55,8 @@ impl StateStore {
             running: true,
             sink: Sink::within(engine.limit),
             cursor: Cursor::default(),
+            frozen,
+            evicted: engine.evicted,
         });
         Ok(())
     }
@@ -68,19 +76,26 @@ impl StateStore {
         }
         self.hold_budget()?;
         if let Some(index) = self.engine.snapshots.iter().position(|s| s.running) {
-            let result = self.capture(index, &mut work);
+            let captured = self.capture(index, &mut work);
             let snapshot = &mut self.engine.snapshots[index];
-            if matches!(result, Ok(true)) {
-                snapshot.sink.close_all();
-                snapshot.running = false;
-                self.engine.running -= 1;
-            }
             snapshot.sink.drain_into(out);
-            return Ok(if result? {
-                PumpStatus::SnapshotDone(snapshot.id)
-            } else {
-                PumpStatus::Working
-            });
+            let captured = captured?;
+            let read = match &mut snapshot.frozen {
+                Some(frozen) => frozen.reader.take_turn(captured, out)?,
+                None => true,
+            };
+            if !captured {
+                return Ok(PumpStatus::Working);
+            }
+            snapshot.sink.close_all();
+            snapshot.sink.drain_into(out);
+            if !read {
+                return Ok(PumpStatus::Waiting);
+            }
+            snapshot.running = false;
+            snapshot.frozen = None;
+            self.engine.running -= 1;
+            return Ok(PumpStatus::SnapshotDone(snapshot.id));
         }
         let swept = self.sweep_slice(&mut work)?;
         let bytes = u64::from(budget.entries) * MAINTENANCE_BYTES;
@@ -123,6 +138,19 @@ impl StateStore {
             while let Some(group) = engine.range.iter().nth(cursor.group) {
                 if work.is_spent() {
                     return Ok(false);
+                }
+                if let Some(frozen) = &mut snapshot.frozen {
+                    frozen.reader.add(Task {
+                        state: entry.id,
+                        group,
+                        filter: None,
+                        changed: Keys::default(),
+                        all_but: Some(Keys::default()),
+                        deletions: false,
+                    });
+                    work.looked();
+                    cursor.group += 1;
+                    continue;
                 }
                 let after = match &mut cursor.phase {
                     Phase::Beneath { after } => after.take(),
@@ -183,6 +211,7 @@ impl StateStore {
         }
         let snapshot = self.engine.snapshots.remove(index);
         self.engine.acked = self.engine.acked.max(snapshot.epoch);
+        self.engine.evicted_settled = self.engine.evicted_settled.max(snapshot.evicted);
         self.sweep.acknowledged = true;
         Ok(())
     }

@@ -10,8 +10,9 @@ use crate::{
     engine::Engine,
     row_key::hash_row,
     snapshot::{Cursor, Phase, Work},
+    store::frozen::{Filter, Kept, Task},
 };
-use std::ops::ControlFlow;
+use std::{ops::ControlFlow, sync::Arc};
 
 /// What a read of one row from the backend counts for, in bytes encoded: it takes about ten times as long as to write
 /// a row out of the table.
@@ -94,6 +95,10 @@ impl<P: Send + 'static> Table<P> {
                     let ghosts = &self.groups[at].ghosts;
                     // Without deletions the walk through the backend meets all that counts.
                     if !snapshot.deletions || ghosts.is_empty() || *next >= ghosts.places() {
+                        if snapshot.frozen.is_some() {
+                            self.hand_to_reader(engine, index, at);
+                            return Ok(true);
+                        }
                         if !snapshot.full || !self.groups[at].beneath {
                             return Ok(true);
                         }
@@ -132,7 +137,9 @@ impl<P: Send + 'static> Table<P> {
         let (rows, tombstones) = (&group.rows, group.tombstones);
         group.dirty.drain_upto(settled, |place| {
             work.looked();
+            // What was frozen may have rows that are deleted by now: a snapshot of all state is told of each.
             if tombstones > 0
+                && !full_running
                 && rows
                     .get(place)
                     .is_some_and(|entry| entry.is_spent_tombstone(settled, pinned))
@@ -202,6 +209,12 @@ impl<P: Send + 'static> Table<P> {
         if !snapshot.wants(ghost.modified, ghost.captured) {
             return Ok(());
         }
+        if let Some(frozen) = &mut snapshot.frozen {
+            frozen.changed.push(ghost.key.bytes());
+            ghost.captured = snapshot.epoch;
+            work.encoded(0);
+            return Ok(());
+        }
         let mut row = group.to_be_bytes().to_vec();
         row.extend_from_slice(ghost.key.bytes());
         let (ttl, rows) = (self.ttl, &*self.rows);
@@ -234,6 +247,39 @@ impl<P: Send + 'static> Table<P> {
         ghost.captured = snapshot.epoch;
         work.encoded(bytes + READ_COST);
         Ok(())
+    }
+
+    /// Leaves what the snapshot wants of the group's rows in the backend to the thread that reads them.
+    fn hand_to_reader(&self, engine: &mut Engine, index: usize, at: usize) {
+        let group = engine.group_at(at);
+        let snapshot = &mut engine.snapshots[index];
+        let (full, now, deletions) = (snapshot.full, snapshot.now, snapshot.deletions);
+        let Some(frozen) = &mut snapshot.frozen else {
+            return;
+        };
+        let changed = std::mem::take(&mut frozen.changed);
+        let written = frozen.written.remove(&(self.id, group));
+        if changed.is_empty() && !(full && self.groups[at].beneath) {
+            return;
+        }
+        let filter = self.ttl.filter(|ttl| ttl.cleanup.full_snapshot);
+        frozen.reader.add(Task {
+            state: self.id,
+            group,
+            filter: filter.map(|ttl| -> Filter {
+                let rows = Arc::clone(&self.rows);
+                Box::new(move |value, out| {
+                    Ok(match rows.filter_row(value, &ttl, now, out)? {
+                        Unexpired::All => Kept::All,
+                        Unexpired::Nothing => Kept::Nothing,
+                        Unexpired::Part => Kept::Part,
+                    })
+                })
+            }),
+            changed,
+            all_but: full.then(|| written.unwrap_or_default()),
+            deletions,
+        });
     }
 
     /// Writes the backend's rows that are not in the table; returns whether the group is through.

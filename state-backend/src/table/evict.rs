@@ -79,7 +79,13 @@ impl<P: Send + 'static> Table<P> {
             engine.backend.apply(&changes)?;
         }
         engine.evicted += victims.len() as u64;
+        let frozen = engine.frozen_running();
         for victim in &victims {
+            if frozen {
+                let (table, groups) = self.split();
+                let entry = groups[at].entry_mut(victim.place);
+                engine.preserve(&table, at, entry)?;
+            }
             self.drop_row(engine, at, victim.place);
         }
         Ok(())
@@ -201,8 +207,12 @@ impl<P: Send + 'static> Table<P> {
         // A tombstone's row is gone from the backend, but the table may still hold others of the
         // group beneath; `beneath` stays as it is.
         let in_delta = engine.tracking && entry.modified > settled;
+        // Where rows were frozen, one that comes back is known to be in the snapshot.
         let in_full = engine.snapshots.iter().any(|s| {
-            s.running && s.full && (entry.captured >= s.epoch || entry.modified > s.epoch)
+            s.running
+                && s.full
+                && s.frozen.is_none()
+                && (entry.captured >= s.epoch || entry.modified > s.epoch)
         });
         if in_delta || in_full {
             let hash = entry.key.hash();

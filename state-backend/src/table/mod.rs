@@ -33,6 +33,7 @@ pub(crate) use addr::Addr;
 use entry::{BENEATH, Entry, REFERENCED, UNSAVED};
 use group::{Group, ORDER_BYTES};
 use rows::Rows;
+use std::sync::Arc;
 
 /// What a definition says of a table.
 pub(crate) struct TableInfo {
@@ -54,7 +55,7 @@ pub(crate) struct Table<P> {
     pub(crate) type_name: String,
     pub(crate) shape: Option<Shape>,
     pub(crate) ttl: Option<Ttl>,
-    pub(crate) rows: Box<dyn Rows<P>>,
+    pub(crate) rows: Arc<dyn Rows<P>>,
     pub(crate) groups: Vec<Group<P>>,
     /// Payloads hold memory outside the table, which must be measured.
     measured: bool,
@@ -80,7 +81,7 @@ impl<P: Send + 'static> Table<P> {
             type_name: info.type_name,
             shape: rows.shape(),
             ttl: info.ttl,
-            rows,
+            rows: rows.into(),
             groups: (0..groups).map(|_| Group::new()).collect(),
             measured: std::mem::needs_drop::<P>(),
             migrates: info.migrates,
@@ -147,9 +148,9 @@ impl<P: Send + 'static> Table<P> {
             Some(Err(reason)) => return Err(self.damaged(reason)),
         };
         self.make_place(engine, addr)?;
-        let seen = engine.full_seen(self.slot, addr.group, &addr.row());
         let group = &mut self.groups[addr.group];
         let ghost = group.take_ghost(addr);
+        let seen = engine.full_seen(self.slot, addr.group, &addr.row(), ghost.is_none());
         let (modified, captured) = match &ghost {
             Some(ghost) => {
                 engine.used = engine.used.saturating_sub(ghost.key.heap_bytes());
@@ -171,7 +172,7 @@ impl<P: Send + 'static> Table<P> {
         // a cursor that has passed its place.
         if ghost.is_some() && engine.running > 0 {
             let (table, _) = self.split();
-            engine.preserve(&table, addr.group, &mut entry)?;
+            engine.preserve_loaded(&table, addr.group, &mut entry)?;
         }
         let place = self.insert(engine, addr, entry);
         let group = &mut self.groups[addr.group];

@@ -3,11 +3,12 @@
 
 use proptest::prelude::*;
 use state_backend::{
-    BackendConfig, DeltaChunk, KeyGroupRange, ListDef, ListState, MapDef, MapState, MaxParallelism,
-    MemoryBackend, PumpBudget, PumpStatus, SnapshotKind, StateStore, StoreOptions, Ttl, ValueDef,
-    ValueState, key_group_of, split_row_key, subtask_of,
+    BackendConfig, BackendStats, Change, DeltaChunk, Durability, FrozenRows, KeyGroupRange,
+    KeyedStateBackend, ListDef, ListState, Maintenance, MapDef, MapState, MaxParallelism,
+    MemoryBackend, PumpBudget, PumpStatus, Result, SnapshotKind, StateId, StateStore, StoreOptions,
+    Ttl, ValueDef, ValueState, Visit, key_group_of, split_row_key, subtask_of,
 };
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, ops::Bound, sync::Arc, time::Duration};
 
 /// Few key groups, so that tables grow, shrink and are rehashed.
 const GROUPS: u16 = 8;
@@ -143,6 +144,100 @@ enum Beneath {
     Memory(u64),
     Fs(u64),
     Redb(u64),
+    /// Its rows can be frozen.
+    Frozen(u64),
+}
+
+/// Copies itself when it is frozen and then changes.
+#[derive(Clone, Debug, Default)]
+struct Copied(Arc<Rows>);
+
+type Rows = BTreeMap<(StateId, Vec<u8>), Vec<u8>>;
+
+impl FrozenRows for Copied {
+    fn read(&self, state: StateId, key: &[u8], found: &mut dyn FnMut(&[u8])) -> Result<bool> {
+        let value = self.0.get(&(state, key.to_vec()));
+        Ok(value.map(|value| found(value)).is_some())
+    }
+
+    fn scan(
+        &self,
+        state: StateId,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        visit: Visit<'_>,
+    ) -> Result<()> {
+        let from = after.filter(|after| *after >= prefix);
+        let bound = match from {
+            Some(after) => Bound::Excluded((state, after.to_vec())),
+            None => Bound::Included((state, prefix.to_vec())),
+        };
+        let rows = self.0.range((bound, Bound::Unbounded));
+        for ((_, key), value) in
+            rows.take_while(|((of, key), _)| *of == state && key.starts_with(prefix))
+        {
+            if visit(key, value).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl KeyedStateBackend for Copied {
+    fn read(&self, state: StateId, key: &[u8], found: &mut dyn FnMut(&[u8])) -> Result<bool> {
+        FrozenRows::read(self, state, key, found)
+    }
+
+    fn scan(
+        &self,
+        state: StateId,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        visit: Visit<'_>,
+    ) -> Result<()> {
+        FrozenRows::scan(self, state, prefix, after, visit)
+    }
+
+    fn apply(&mut self, changes: &[Change<'_>]) -> Result<()> {
+        let rows = Arc::make_mut(&mut self.0);
+        for change in changes {
+            let row = (change.state, change.key.to_vec());
+            match change.value {
+                Some(value) => rows.insert(row, value.to_vec()),
+                None => rows.remove(&row),
+            };
+        }
+        Ok(())
+    }
+
+    fn load(&mut self, changes: &[Change<'_>]) -> Result<()> {
+        self.apply(changes)
+    }
+
+    fn clear(&mut self) -> Result<()> {
+        self.0 = Arc::default();
+        Ok(())
+    }
+
+    fn flush(&mut self, _: Durability) -> Result<()> {
+        Ok(())
+    }
+
+    fn maintain(&mut self, _: u64) -> Result<Maintenance> {
+        Ok(Maintenance::Idle)
+    }
+
+    fn freeze(&mut self) -> Result<Option<Box<dyn FrozenRows>>> {
+        Ok(Some(Box::new(self.clone())))
+    }
+
+    fn stats(&self) -> BackendStats {
+        BackendStats {
+            rows: self.0.len() as u64,
+            ..BackendStats::default()
+        }
+    }
 }
 
 struct Handles {
@@ -171,6 +266,10 @@ fn open(beneath: Beneath, range: KeyGroupRange, max: MaxParallelism, now: i64) -
         Beneath::Pinned => StateStore::open(options),
         Beneath::Memory(budget) => StateStore::with_backend(
             Box::new(MemoryBackend::new()),
+            options.with_memory_budget_bytes(budget),
+        ),
+        Beneath::Frozen(budget) => StateStore::with_backend(
+            Box::new(Copied::default()),
             options.with_memory_budget_bytes(budget),
         ),
         Beneath::Fs(budget) => StateStore::open(
@@ -473,9 +572,12 @@ impl Harness {
         for index in 0..self.subtasks.len() {
             let mut chunks = Vec::new();
             let store = &mut self.subtasks[index].store;
-            let status = store
-                .pump(PumpBudget::entries(entries), &mut chunks)
-                .unwrap();
+            let budget = PumpBudget::entries(entries);
+            let mut status = store.pump(budget, &mut chunks).unwrap();
+            while status == PumpStatus::Waiting {
+                std::thread::yield_now();
+                status = store.pump(budget, &mut chunks).unwrap();
+            }
             // Chunks are those of the oldest snapshot that this subtask has not finished.
             if let Some(pending) = self.pending.iter_mut().find(|pending| !pending.done[index]) {
                 let catalog = store.catalog();
@@ -656,6 +758,16 @@ proptest! {
     #[test]
     fn some_fits(ops in ops(), budget in 2_000_u64..60_000) {
         run(Beneath::Memory(budget), &ops);
+    }
+
+    #[test]
+    fn frozen_and_nothing_fits(ops in ops()) {
+        run(Beneath::Frozen(1), &ops);
+    }
+
+    #[test]
+    fn frozen_and_some_fits(ops in ops(), budget in 2_000_u64..60_000) {
+        run(Beneath::Frozen(budget), &ops);
     }
 }
 
