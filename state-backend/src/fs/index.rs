@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
 
-use super::key_block::{Inserted, KeyBlock};
+use super::key_block::{Inserted, KeyBlock, common};
 use crate::short_key::ShortKey;
 use crate::{Result, StateId};
 
@@ -30,6 +30,9 @@ struct Keys {
     blocks: BTreeMap<ShortKey, KeyBlock>,
     rows: u64,
     bytes: usize,
+    /// The greatest key, if it is known. Keys that come in order, as those of a restore or a sealed log do, go behind
+    /// it without a search.
+    last: Option<Vec<u8>>,
 }
 
 /// Blocks beyond are cut in two. A look-up goes through half of one. The tests want to see it done.
@@ -46,6 +49,20 @@ impl Keys {
     }
 
     fn insert(&mut self, key: &[u8], at: Location) -> Option<Location> {
+        if let Some(last) = self.last.as_mut().filter(|last| key > last.as_slice())
+            && let Some(mut block) = self.blocks.last_entry()
+        {
+            let shared = common(last, key);
+            last.truncate(shared);
+            last.extend_from_slice(&key[shared..]);
+            let block = block.get_mut();
+            let before = block.capacity();
+            let start = block.push(key, shared, at);
+            let split = Self::split(block, start, true);
+            self.bytes = self.bytes + block.capacity() - before;
+            self.count_new(split);
+            return None;
+        }
         let found = self.blocks.range_mut::<[u8], _>(upto(key)).next_back();
         let block = match found {
             Some((_, block)) => block,
@@ -62,21 +79,36 @@ impl Keys {
             }
             Inserted::New { start, is_last } => (start, is_last),
         };
-        self.rows += 1;
-        let mut split = None;
-        if block.len() > BLOCK_BYTES {
-            // Keys that come in order leave full blocks behind.
-            let cut = if is_last { Some(start) } else { block.middle() };
-            split = cut
-                .filter(|&cut| cut > 0)
-                .and_then(|cut| block.split_off(cut));
-        }
+        let split = Self::split(block, start, is_last);
         self.bytes = self.bytes + block.capacity() - before;
+        if self.last.is_none() && is_last {
+            let above = (Bound::Excluded(key), Bound::Unbounded);
+            if self.blocks.range::<[u8], _>(above).next().is_none() {
+                self.last = Some(key.to_vec());
+            }
+        }
+        self.count_new(split);
+        None
+    }
+
+    /// Cuts a block that has become too large by the row at `start`.
+    fn split(block: &mut KeyBlock, start: usize, is_last: bool) -> Option<(Vec<u8>, KeyBlock)> {
+        if block.len() <= BLOCK_BYTES {
+            return None;
+        }
+        // Keys that come in order leave full blocks behind.
+        let cut = if is_last { Some(start) } else { block.middle() };
+        cut.filter(|&cut| cut > 0)
+            .and_then(|cut| block.split_off(cut))
+    }
+
+    /// Counts a new row, and adds the block that it made of another.
+    fn count_new(&mut self, split: Option<(Vec<u8>, KeyBlock)>) {
+        self.rows += 1;
         if let Some((from, right)) = split {
             self.bytes += right.capacity() + BESIDE + ShortKey::heap_bytes(from.len()) as usize;
             self.blocks.insert(ShortKey::new(&from), right);
         }
-        None
     }
 
     fn remove(&mut self, key: &[u8]) -> Option<Location> {
@@ -84,6 +116,9 @@ impl Keys {
         let before = block.capacity();
         let old = block.remove(key)?;
         self.rows -= 1;
+        if self.last.as_deref() == Some(key) {
+            self.last = None;
+        }
         self.bytes = self.bytes + block.capacity() - before;
         if block.len() < BLOCK_BYTES / 4 {
             let from = from.clone();
@@ -239,6 +274,9 @@ mod tests {
         assert_eq!(index.rows(), model.len() as u64);
         let rows: Vec<_> = model.iter().map(|(key, at)| (key.clone(), *at)).collect();
         assert_eq!(visited(index, &[], None), rows);
+        for last in index.states.values().filter_map(|keys| keys.last.as_ref()) {
+            assert_eq!(Some(last), model.keys().next_back());
+        }
         let bytes = index.states.values().flat_map(|keys| &keys.blocks);
         let bytes = bytes.map(|(from, block)| {
             let key = ShortKey::heap_bytes(from.as_bytes().len()) as usize;
@@ -292,6 +330,9 @@ mod tests {
         for n in 0..2_000_u32 {
             index.insert(state, &n.to_be_bytes(), at(n));
         }
+        let greatest = 1_999_u32.to_be_bytes();
+        let last = index.states.values().map(|keys| keys.last.as_deref());
+        assert!(last.eq([Some(&greatest[..])]));
         // Four bytes of head and one of the key behind a full block's first.
         assert!(
             index.memory_bytes() < 2_000 * 30,

@@ -166,6 +166,14 @@ impl KeyBlock {
         }
     }
 
+    /// Adds a row behind all others, of whose last key it has `shared` bytes; returns where it begins.
+    pub(super) fn push(&mut self, key: &[u8], shared: usize, at: Location) -> usize {
+        let head = Head::new(shared, key.len() - shared, at);
+        let end = self.len();
+        self.replace(end..end, &[head.bytes(), &key[shared..]]);
+        end
+    }
+
     pub(super) fn remove(&mut self, key: &[u8]) -> Option<Location> {
         let Search::Found(row) = self.search(key) else {
             return None;

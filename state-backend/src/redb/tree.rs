@@ -295,6 +295,11 @@ fn failed(storage: &Storage, action: &'static str, error: ::redb::Error) -> Erro
             Error::io(action, path, std::io::ErrorKind::StorageFull.into())
         }
         ::redb::Error::Corrupted(reason) => Error::corrupted(path.display().to_string(), reason),
+        // A number that no file of ours has: one in a thousand flipped bits makes it.
+        ::redb::Error::UpgradeRequired(version) => Error::corrupted(
+            path.display().to_string(),
+            format!("its format is of version {version}"),
+        ),
         other => Error::Backend {
             backend: "redb",
             action,
