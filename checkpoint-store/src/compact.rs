@@ -212,7 +212,7 @@ impl CheckpointStore {
             let path = dir
                 .join(state)
                 .join(&format!("{state_name}-{number}.parquet"));
-            let limits = RowGroupLimits::default();
+            let limits = RowGroupLimits::of_buffer(self.options.buffer_bytes);
             FileWriter::new(path, operator, state, checkpoint, limits, decoder.cloned())
         };
         let mut output = open(0)?;

@@ -84,6 +84,7 @@ impl ShardWriter {
             columns,
         } = target;
         let limit = options.buffer_bytes / 2;
+        let limits = RowGroupLimits::of_buffer(options.buffer_bytes);
         let uploads = Uploads::new(blobs, base, options.upload_threads, limit);
         Self {
             dir: dir.join(operator.as_str()),
@@ -96,7 +97,7 @@ impl ShardWriter {
             options,
             columns,
             decoders: BTreeMap::new(),
-            limits: RowGroupLimits::default(),
+            limits,
             tables: BTreeMap::new(),
             uploads,
         }

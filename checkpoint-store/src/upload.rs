@@ -263,7 +263,7 @@ mod tests {
             &OperatorUid::new("operator").unwrap(),
             "state",
             CheckpointId::new(1),
-            RowGroupLimits::default(),
+            RowGroupLimits::of_buffer(16 << 20),
             None,
         )
         .unwrap();

@@ -31,7 +31,8 @@ pub(crate) const MAX_ROW_BYTES: usize = 1 << 30;
 ///
 /// A row group ends at the end of a key group once it has `min_rows` or `min_bytes`, so that a
 /// large key group is read without its neighbours, and small ones share a row group. It ends
-/// wherever it stands at `max_rows` or `max_bytes`, which bounds memory.
+/// wherever it stands at `max_rows` or `max_bytes`, which bounds memory: a merge holds one row group of each
+/// file, and where much of a state lies in one key group, all files of a chain have rows of it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RowGroupLimits {
     pub(crate) min_rows: usize,
@@ -40,13 +41,15 @@ pub(crate) struct RowGroupLimits {
     pub(crate) max_bytes: usize,
 }
 
-impl Default for RowGroupLimits {
-    fn default() -> Self {
+impl RowGroupLimits {
+    /// For files of which each holds so many bytes of rows: no merge of theirs holds more than a sixteenth of them.
+    pub(crate) fn of_buffer(bytes: usize) -> Self {
+        let max_bytes = (bytes / 16).clamp(64 << 10, 8 << 20);
         Self {
             min_rows: 4096,
-            min_bytes: 512 << 10,
+            min_bytes: max_bytes.min(512 << 10),
             max_rows: 1 << 16,
-            max_bytes: 8 << 20,
+            max_bytes,
         }
     }
 }

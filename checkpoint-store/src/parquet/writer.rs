@@ -322,3 +322,33 @@ impl BatchBuilder {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Much state under one key: every file has rows of its key group, and a merge holds a row group of each.
+    #[test]
+    fn a_large_key_group_is_cut_by_the_buffer() {
+        let mut writer = FileWriter::new(
+            BlobPath::new("file").unwrap(),
+            &OperatorUid::new("operator").unwrap(),
+            "state",
+            CheckpointId::new(1),
+            RowGroupLimits::of_buffer(2 << 20),
+            None,
+        )
+        .unwrap();
+        for row in 0..1_000_u32 {
+            writer
+                .push(7, &row.to_be_bytes(), Some(&[row as u8; 4_000]))
+                .unwrap();
+        }
+        // 4 MB in row groups of 128 KiB, without a row that would be beyond.
+        writer.end_row_group().unwrap();
+        assert_eq!(
+            writer.segments.len(),
+            1_000_usize.div_ceil((128 << 10) / 4_004)
+        );
+    }
+}

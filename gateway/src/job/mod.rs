@@ -105,9 +105,11 @@ impl Job {
         let place = config.checkpoint.dir.clone();
         let place = place.unwrap_or_else(|| dir.checkpoints());
         let blobs = open_place(&place, Access::Write)?;
-        // Beside the budget for state: three times that while a file is made.
-        let buffer = (config.state.memory_budget.0 / 64).clamp(1 << 20, 32 << 20);
-        let options = StoreOptions::default().with_buffer_bytes(buffer as usize);
+        // Beside the budget for state: three times that while a file is made, and as much by compaction.
+        let buffer = (config.state.memory_budget.0 / 64).clamp(1 << 20, 16 << 20) as usize;
+        let options = StoreOptions::default()
+            .with_buffer_bytes(buffer)
+            .with_file_bytes(2 * buffer);
         let store = CheckpointStore::open(blobs, options)?;
         let trimmer = Arc::new(Trimmer::new(log.clone(), config.checkpoint.retained));
         let reached = Arc::new(Reached::default());
