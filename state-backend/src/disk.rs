@@ -297,3 +297,14 @@ pub(crate) fn take_dir(
         Err(error) => Err(Error::io("lock", lock, error)),
     }
 }
+
+/// Lets go of a file that is deleted, or that another one has taken the place of. The system then gives back its blocks and cached pages:
+/// tens of milliseconds for some hundred megabytes, so the owner does not do it if it can be helped.
+pub(crate) fn retire(work: Work, old: impl Send + 'static) {
+    if work == Work::Inline {
+        return drop(old);
+    }
+    let thread = std::thread::Builder::new().name("weir-state-retire".into());
+    // Nobody waits for it. Where there is no thread to be had, what was to run on it, and with it the file, is dropped here.
+    let _ = thread.spawn(move || drop(old));
+}

@@ -156,7 +156,8 @@
 //!   memory holds; uniform random writes far beyond the budget are slow in any B-tree.
 //!
 //! A backend of one's own implements [`KeyedStateBackend`] and proves itself with the suite of
-//! feature `conformance`; `examples/own_backend.rs` does that.
+//! feature `conformance`; `examples/own_backend.rs` does that. One that can
+//! [freeze](KeyedStateBackend::freeze) its rows has snapshots of state beyond memory read beside the owner.
 //!
 //! # Several threads
 //!

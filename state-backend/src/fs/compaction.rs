@@ -75,7 +75,7 @@ impl FsBackend {
             Phase::Removing(removal) => {
                 let upto = self.poisoning(removal.wait())?;
                 self.segments.synced(upto);
-                self.segments.forget(victim);
+                crate::disk::retire(self.work, self.segments.forget(victim));
                 return Ok(if self.compaction_due() {
                     Maintenance::Pending
                 } else {

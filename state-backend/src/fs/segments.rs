@@ -490,13 +490,14 @@ impl Segments {
         &self.all
     }
 
-    /// Forgets a segment whose file is gone.
-    pub(super) fn forget(&mut self, number: u32) {
-        if let Some(segment) = self.all.remove(&number) {
-            self.len -= segment.len;
-            self.live -= segment.live;
-        }
+    /// Forgets a segment whose file is gone. What it returns keeps the file's blocks until it is dropped, which may take
+    /// milliseconds.
+    pub(super) fn forget(&mut self, number: u32) -> Option<Segment> {
         self.unsynced.remove(&number);
+        let segment = self.all.remove(&number)?;
+        self.len -= segment.len;
+        self.live -= segment.live;
+        Some(segment)
     }
 
     /// Bytes of the log, written out or not.

@@ -328,7 +328,7 @@ impl RedbBackend {
                 let live = open.view.live_bytes.max(1);
                 self.looseness = open.tree.storage.len() as f64 / live as f64;
                 if let Some(old) = self.open.replace(open) {
-                    job::retire(self.options.work(), old);
+                    crate::disk::retire(self.options.work(), old);
                 }
                 Ok(())
             }
