@@ -83,8 +83,11 @@ pub(crate) enum Event<'a> {
     Barrier(&'a Barrier),
     /// The barrier of this checkpoint, handed on already, is to overtake what it still waits behind.
     Overtake(u64),
-    /// A slice of work in the background: snapshots, expiry, eviction.
-    Work,
+    /// A slice of work in the background: snapshots, expiry, eviction. In the rounds after round 0, only for those
+    /// who asked for it.
+    Work {
+        round: usize,
+    },
     Flush(Flush),
     Complete(u64),
     Abort(u64),
@@ -107,6 +110,8 @@ pub(crate) struct TaskContext {
     pub(crate) wake_at: Timestamp,
     /// A link has work left for the next slice.
     pub(crate) work_left: bool,
+    /// A snapshot wants its next slice before the elements that wait.
+    pub(crate) slice_due: bool,
     /// What the barrier being delivered has been through.
     pub(crate) barrier_times: PhaseTimes,
     pub(crate) metrics: Arc<TaskMetrics>,
@@ -120,6 +125,7 @@ impl TaskContext {
             now: Timestamp::MIN,
             wake_at: Timestamp::MAX,
             work_left: false,
+            slice_due: false,
             barrier_times: PhaseTimes::default(),
             metrics,
         }

@@ -146,8 +146,8 @@ impl<O: Operator, S: KeySelector<O::In>> KeyedLink<O, S> {
                 }
             }
             Event::Barrier(barrier) => self.barrier(barrier, cx)?,
-            Event::Work => {
-                self.snapshots.work(&mut self.store, cx)?;
+            Event::Work { round } => {
+                self.snapshots.work(&mut self.store, *round, cx)?;
                 let figure = &cx.metrics.timers;
                 figure.store(
                     self.timers.len() as u64,

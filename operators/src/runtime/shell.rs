@@ -15,6 +15,9 @@ use std::time::Duration;
 use time_engine::{Clock, TimeDomain, Timestamp};
 use tokio::sync::mpsc;
 
+/// The most slices in one go, also where the clock stands still.
+const SLICES: usize = 8;
+
 pub(crate) struct Shell {
     pub(crate) cx: TaskContext,
     pub(crate) clock: Arc<dyn Clock>,
@@ -103,10 +106,17 @@ impl Shell {
         Ok(flow)
     }
 
-    /// One slice of background work; says whether there is more.
+    /// A slice of background work, or several, between which questions are answered; says whether there is more.
     pub(crate) fn work<T>(&mut self, chain: &mut dyn Link<T>) -> Result<bool> {
         self.cx.work_left = false;
-        let _ = self.deliver(chain, &mut Event::Work)?;
+        for round in 0..SLICES {
+            self.cx.slice_due = false;
+            let _ = self.deliver(chain, &mut Event::Work { round })?;
+            if !self.cx.slice_due {
+                break;
+            }
+            self.queries(chain)?;
+        }
         Ok(self.cx.work_left)
     }
 

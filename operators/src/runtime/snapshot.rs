@@ -49,8 +49,6 @@ impl Reporter {
 
 /// The most that the slices of a snapshot take in one go: elements wait for them.
 const SHARE: Duration = Duration::from_micros(750);
-/// As many slices at most, also where the clock stands still.
-const SLICES: usize = 8;
 
 /// A snapshot the store has not handed out completely.
 #[derive(Debug)]
@@ -76,8 +74,13 @@ pub(crate) struct SnapshotPart {
     /// Begun and neither acknowledged nor given up.
     pending: BTreeMap<u64, SnapshotPurpose>,
     backlog: VecDeque<WriterMessage>,
-    max_slice: Duration,
-    /// When the last slices ended, or the snapshot began.
+    /// The time that slices may take until they have made up for the elements.
+    owed: Duration,
+    /// That time is not over.
+    due: bool,
+    /// What the slices that follow each other have taken so far.
+    run: Duration,
+    /// When the last slice ended, or the snapshot began.
     worked: Duration,
     /// The snapshot that the job ends with, if it succeeds: from its barrier on the state is left alone, so that
     /// the files hold what it holds.
@@ -108,7 +111,9 @@ impl SnapshotPart {
             based,
             pending: BTreeMap::new(),
             backlog: VecDeque::new(),
-            max_slice: Duration::ZERO,
+            owed: Duration::ZERO,
+            due: false,
+            run: Duration::ZERO,
             worked: Duration::ZERO,
             last: None,
             ending: None,
@@ -164,10 +169,21 @@ impl SnapshotPart {
         Ok(())
     }
 
-    /// A slice of what the store has to tidy up or, while there is a snapshot, as many of it as make up for what the
-    /// elements since the last ones took: where those take long, slices of their own length would take
-    /// minutes for a large state.
-    pub(crate) fn work(&mut self, store: &mut StateStore, cx: &mut TaskContext) -> Result<()> {
+    /// A slice of what the store has to tidy up or, while there is a snapshot, of it. Asks for another one until they
+    /// have made up for what the elements since took: where those take long, slices of their own
+    /// length would take minutes for a large state.
+    pub(crate) fn work(
+        &mut self,
+        store: &mut StateStore,
+        round: usize,
+        cx: &mut TaskContext,
+    ) -> Result<()> {
+        let due = std::mem::take(&mut self.due);
+        if round == 0 {
+            self.run = Duration::ZERO;
+        } else if !due {
+            return Ok(());
+        }
         let state_bytes = &cx.metrics.state_bytes;
         state_bytes.store(store.memory_bytes(), Ordering::Relaxed);
         if !self.send_backlog(cx) {
@@ -177,21 +193,17 @@ impl SnapshotPart {
             return Ok(());
         }
         let start = self.clock.elapsed();
-        let until = start + start.saturating_sub(self.worked).min(SHARE);
-        let mut now = start;
-        for _ in 0..SLICES {
-            self.pump(store, cx)?;
-            let end = self.clock.elapsed();
-            let took = end.saturating_sub(now);
-            self.slice.took(took);
-            now = end;
-            if !self.send_backlog(cx) || self.captures.is_empty() || now + took > until {
-                break;
-            }
-        }
-        self.worked = now;
-        self.max_slice = self.max_slice.max(now.saturating_sub(start));
-        super::metrics::max(&cx.metrics.max_slice_ns, self.max_slice);
+        let others = start.saturating_sub(self.worked);
+        self.pump(store, cx)?;
+        self.worked = self.clock.elapsed();
+        let took = self.worked.saturating_sub(start);
+        self.slice.took(took);
+        self.run += took;
+        super::metrics::max(&cx.metrics.max_slice_ns, self.run);
+        let owed = if round == 0 { others } else { self.owed };
+        self.owed = owed.min(SHARE).saturating_sub(took);
+        self.due = self.send_backlog(cx) && !self.captures.is_empty() && self.owed >= took;
+        cx.slice_due |= self.due;
         Ok(())
     }
 

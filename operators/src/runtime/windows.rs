@@ -291,8 +291,8 @@ where
                 }
             }
             Event::Barrier(barrier) => self.snapshots.begin(&mut self.store, barrier, None, cx)?,
-            Event::Work => {
-                self.snapshots.work(&mut self.store, cx)?;
+            Event::Work { round } => {
+                self.snapshots.work(&mut self.store, *round, cx)?;
                 let calls =
                     self.calls.len(TimeDomain::Event) + self.calls.len(TimeDomain::Processing);
                 cx.metrics
