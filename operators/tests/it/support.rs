@@ -38,12 +38,12 @@ impl Trap {
     }
 
     fn step(&self) -> Result<()> {
-        let left = self.left.load(Ordering::Relaxed);
-        if left == 0 {
-            return Ok(());
-        }
-        self.left.store(left - 1, Ordering::Relaxed);
-        if left == 1 {
+        // two subtasks step at once, and it springs for one of them
+        let count_down = |left: u64| left.checked_sub(1);
+        let before = self
+            .left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, count_down);
+        if before == Ok(1) {
             assert!(!self.panics, "the trap is sprung");
             return Err(Error::user("the trap is sprung"));
         }
