@@ -49,15 +49,18 @@ struct Options {
     /// Events a second beside the requests.
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(100..))]
     event_rate: u64,
+    /// For how long a producer collects the events of a message beside the requests, in ms.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    linger_ms: u64,
     /// Lists asked for a second.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     request_rate: u64,
     /// Requests under way at once when as many as possible are made.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u64).range(1..=1_000))]
     concurrency: u64,
-    /// Interval of the checkpoints, in ms.
-    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(10..))]
-    checkpoint_ms: u64,
+    /// Interval of the checkpoints, in ms; the gateway's default unless given.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(10..))]
+    checkpoint_ms: Option<u64>,
 }
 
 /// Milliseconds.
@@ -72,6 +75,7 @@ struct Latency {
 #[derive(Debug, Serialize)]
 struct Report {
     backend: String,
+    checkpoint_ms: u64,
     rest_rss_mb: f64,
     ingest_events: u64,
     ingest_events_per_s: f64,
@@ -116,7 +120,10 @@ async fn measure(options: &Options) -> Outcome<Report> {
     let mut config = Config::default();
     config.data_dir = dir.path().to_owned();
     config.listen = "127.0.0.1:0".parse()?;
-    config.checkpoint.interval = Duration::from_millis(options.checkpoint_ms);
+    if let Some(ms) = options.checkpoint_ms {
+        config.checkpoint.interval = Duration::from_millis(ms);
+    }
+    let checkpoint_ms = u64::try_from(config.checkpoint.interval.as_millis())?;
     config.backend = match options.backend {
         BackendName::Memory => Backend::Memory,
         BackendName::Fs => Backend::Fs,
@@ -149,15 +156,21 @@ async fn measure(options: &Options) -> Outcome<Report> {
 
     // 2. Lists at a steady rate beside events at a steady rate, measured from when each was due.
     let span = Duration::from_secs(options.seconds);
+    let linger = Duration::from_millis(options.linger_ms);
     let (recommend, beside) = tokio::join!(
         steady_requests(&lists, options.request_rate, span),
-        ingest.steady(options.event_rate, span, None),
+        ingest.steady(options.event_rate, linger, span, None),
     );
     beside?;
     // 3. From just before an event is sent until a list that contains it is there.
     let mut visible = Vec::new();
     ingest
-        .steady(options.event_rate, span, Some((&lists, &mut visible)))
+        .steady(
+            options.event_rate,
+            linger,
+            span,
+            Some((&lists, &mut visible)),
+        )
         .await?;
     // 4. As many as possible.
     let (saturated, requests) = saturate(&lists, options.concurrency, span).await?;
@@ -168,6 +181,7 @@ async fn measure(options: &Options) -> Outcome<Report> {
     serving.await??;
     Ok(Report {
         backend: format!("{:?}", options.backend).to_lowercase(),
+        checkpoint_ms,
         rest_rss_mb,
         ingest_events: options.events,
         ingest_events_per_s: options.events as f64 / ingest_seconds,
@@ -268,28 +282,30 @@ impl Ingest {
         }
     }
 
-    /// Sends at `rate` for `span`, a batch each hundredth of a second; asks for a list that contains the
+    /// Sends at `rate` for `span`, what `linger` collects in a batch; asks for a list that contains the
     /// last event after each batch, where `visible` says so.
     async fn steady(
         &mut self,
         rate: u64,
+        linger: Duration,
         span: Duration,
         mut visible: Option<(&RecommendationsClient<Channel>, &mut Vec<Duration>)>,
     ) -> Outcome<()> {
         let begin = Instant::now();
+        let batch = (rate as f64 * linger.as_secs_f64()).round() as u64;
         let mut due = begin;
         let mut ignored = Vec::new();
         while due < begin + span {
             sleep_until(due).await;
             let sending = Instant::now();
-            self.send((rate / 100).min(self.credits)).await?;
+            self.send(batch.clamp(1, self.credits)).await?;
             self.acknowledgements(&mut ignored, Wait::ForAll).await?;
             if let Some((lists, took)) = &mut visible {
                 let user = self.sent - 1;
                 list(&mut (*lists).clone(), user, self.position).await?;
                 took.push(sending.elapsed());
             }
-            due += Duration::from_millis(10);
+            due += linger;
         }
         Ok(())
     }
