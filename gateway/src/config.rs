@@ -118,7 +118,7 @@ pub struct CheckpointSection {
     /// Where checkpoints go, a directory or `s3://bucket/prefix` (feature `s3`); `checkpoints` in the
     /// data directory unless given. No other gateway may have the same.
     pub dir: Option<PathBuf>,
-    /// Time between two checkpoints.
+    /// Time between two checkpoints. After a kill, what came in since the last one is read from the log again.
     #[serde(deserialize_with = "duration")]
     pub interval: Duration,
     /// A checkpoint that takes longer is given up.
@@ -132,7 +132,7 @@ impl Default for CheckpointSection {
     fn default() -> Self {
         Self {
             dir: None,
-            interval: Duration::from_secs(1),
+            interval: Duration::from_secs(10),
             timeout: Duration::from_secs(60),
             retained: 3,
         }
@@ -197,7 +197,7 @@ impl Default for LimitsSection {
             message: Bytes(16 << 20),
             batch_events: 5_000,
             metadata: Bytes(16 << 10),
-            in_flight: 20_000,
+            in_flight: 8_000,
             future: Duration::from_secs(24 * 3600),
             streams_per_connection: 256,
             subscribers: 1_000,

@@ -46,7 +46,7 @@
 //! - [`event_file`] reads files of events; [`proto::v1`] is the API, for clients in Rust.
 //!
 //! An event is durable in the ingest log before it is acknowledged; the log is the source of a stream
-//! job whose operators keep profiles and lists in keyed state; a checkpoint each second lets the log be
+//! job whose operators keep profiles and lists in keyed state; a checkpoint every ten seconds lets the log be
 //! trimmed. A restart is the newest complete checkpoint and the log from there.
 //!
 //! It is *not* a cluster: one process owns one data directory, and a lock keeps a second one out.
