@@ -2,7 +2,7 @@
 //! records in keyed state as in a gateway: prints one line of JSON.
 //!
 //! ```text
-//! cargo run --release -p recsys --example cost -- [events] [users] [items]
+//! cargo run --release -p recsys --example cost -- [events] [users] [items] [queries]
 //! ```
 
 use std::time::{Duration, Instant};
@@ -40,6 +40,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut numbers = numbers?.into_iter();
     let mut number = |default| numbers.next().unwrap_or(default).max(1);
     let (events, users, items) = (number(200_000), number(100_000), number(10_000));
+    let queries = number(10_000);
     let mut store = StateStore::open(StoreOptions::new())?;
     let states = RecordStates::open(&mut store)?;
     let mut scope = store.scope(&());
@@ -57,7 +58,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         learning += begin.elapsed();
     }
     let (mut asking, mut shown) = (Vec::new(), 0);
-    for _ in 0..10_000 {
+    for _ in 0..queries {
         let user = UserId::new(format!("u{}", zipf.below(users)))?;
         let begin = now();
         let list = engine.recommend(&mut records, &Request::new(user, 20))?;
