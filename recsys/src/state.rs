@@ -122,6 +122,10 @@ impl Records for StateRecords<'_, '_> {
     fn item(&mut self, slot: u32) -> Result<Option<&ItemRecord>> {
         Ok(self.states.items.get(self.scope, &slot)?)
     }
+    #[inline(never)]
+    fn prefetch_items(&mut self, slots: &[u32]) -> Result<()> {
+        Ok(self.states.items.prefetch(self.scope, slots)?)
+    }
     fn update_item<T>(&mut self, slot: u32, f: impl FnOnce(&mut ItemRecord) -> T) -> Result<T> {
         let items = &self.states.items;
         Ok(items.update_or_insert_with(self.scope, &slot, ItemRecord::default, f)?)

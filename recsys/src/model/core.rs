@@ -2,7 +2,7 @@ use crate::error::Result;
 use crate::model::board::grow;
 use crate::model::category;
 use crate::model::channel::Channel;
-use crate::model::directory::{self, find_item, item_handle, user_handle};
+use crate::model::directory::{self, Evicted, find_item, item_handle, user_handle};
 use crate::model::features::context;
 use crate::model::gather::Gather;
 use crate::model::handle::Handle;
@@ -64,7 +64,9 @@ pub struct Model {
     pub(crate) gathered: Option<(Option<Handle>, Ask, u64)>,
     pub(crate) events: u64,
     recent: Vec<Past>,
-    slots: Vec<u32>,
+    pub(crate) slots: Vec<u32>,
+    /// Of the candidates, while the best are sought.
+    pub(crate) order: Vec<u64>,
     /// Weights of a pair by the distance of its items.
     by_distance: [[f32; 2]; PAIR_WINDOW],
 }
@@ -88,13 +90,14 @@ impl Model {
                 seen: options.seen,
                 ranking: Ranking::Fusion,
             },
-            gather: Gather::default(),
+            gather: Gather::of_histories(options.history),
             scores: Vec::new(),
             spare: Vec::new(),
             gathered: None,
             events,
             recent: Vec::new(),
             slots: Vec::new(),
+            order: Vec::new(),
             by_distance,
         })
     }
@@ -133,10 +136,10 @@ impl Model {
             false => 1.0,
         };
         let mut evicted = directory::sweep(r, &o)?;
-        self.forget(evicted.take());
+        self.forget(std::mem::take(&mut evicted));
         let item = item_handle(r, &o, event.item, event.at_ms, &mut evicted)?;
+        let user = user_handle(r, &o, event.user, &mut evicted)?;
         self.forget(evicted);
-        let user = user_handle(r, &o, event.user)?;
         let (known, new) = self.pair_partners(r, user, item)?;
         let learns = !matches!(self.ask.ranking, Ranking::Only(_));
         if event.positive && learns && (new || o.seen != Seen::Exclude) {
@@ -182,6 +185,7 @@ impl Model {
             let keys = [before.0[category::HALF_LIFE], after.0[category::HALF_LIFE]];
             category::touched(r, kind, item, keys)?;
         }
+        gather.forget_user(user.slot());
         r.update_user(user.slot(), |record| {
             record.last_ms = record.last_ms.max(event.at_ms);
             let touch = Touch {
@@ -235,15 +239,18 @@ impl Model {
     ) -> Result<()> {
         if let Some(item) = find_item(r, item)? {
             category::assign(r, item, category)?;
-            self.forget(Some(item.slot()));
+            self.forget(Evicted::item(item.slot()));
         }
         Ok(())
     }
 
-    fn forget(&mut self, slot: Option<u32>) {
-        if let Some(slot) = slot {
+    fn forget(&mut self, evicted: Evicted) {
+        if let Some(slot) = evicted.item {
             self.gathered = None;
             self.gather.forget(slot);
+        }
+        if let Some(slot) = evicted.user {
+            self.gather.forget_user(slot);
         }
     }
 

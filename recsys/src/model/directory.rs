@@ -17,8 +17,29 @@ impl Directory {
     }
 }
 
-/// The user's handle; a new user gets a slot.
-pub(crate) fn user_handle<R: Records>(r: &mut R, o: &Options, id: &str) -> Result<Handle> {
+/// The slots of a user and of an item that had to go.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Evicted {
+    pub(crate) user: Option<u32>,
+    pub(crate) item: Option<u32>,
+}
+
+impl Evicted {
+    pub(crate) fn item(slot: u32) -> Self {
+        Self {
+            user: None,
+            item: Some(slot),
+        }
+    }
+}
+
+/// The user's handle; a new user gets a slot. `evicted` gets the slot of one that had to go.
+pub(crate) fn user_handle<R: Records>(
+    r: &mut R,
+    o: &Options,
+    id: &str,
+    evicted: &mut Evicted,
+) -> Result<Handle> {
     if let Some(known) = find_user(r, id)? {
         return Ok(known);
     }
@@ -33,6 +54,7 @@ pub(crate) fn user_handle<R: Records>(r: &mut R, o: &Options, id: &str) -> Resul
         }
         r.update_global(|g| g.users.hand = (dir.hand + EVICT_PROBES) % dir.slots.max(1))?;
         evict_user(r, oldest.1)?;
+        evicted.user = Some(oldest.1);
     }
     let free = r.global()?.map_or(0, |g| g.users.free);
     let (slot, next_free) = match free {
@@ -56,7 +78,7 @@ pub(crate) fn item_handle<R: Records>(
     o: &Options,
     id: &str,
     at_ms: i64,
-    evicted: &mut Option<u32>,
+    evicted: &mut Evicted,
 ) -> Result<Handle> {
     if let Some(known) = find_item(r, id)? {
         return Ok(known);
@@ -72,7 +94,7 @@ pub(crate) fn item_handle<R: Records>(
         }
         r.update_global(|g| g.items.hand = (dir.hand + EVICT_PROBES) % dir.slots.max(1))?;
         evict_item(r, oldest.1)?;
-        *evicted = Some(oldest.1);
+        evicted.item = Some(oldest.1);
     }
     let free = r.global()?.map_or(0, |g| g.items.free);
     let (slot, next_free) = match free {
@@ -174,10 +196,11 @@ fn evict_item<R: Records>(r: &mut R, slot: u32) -> Result<()> {
 }
 
 /// Looks at one user and one item, in turn, and evicts them if they were idle for too long.
-/// Returns the slot of an evicted item.
-pub(crate) fn sweep<R: Records>(r: &mut R, o: &Options) -> Result<Option<u32>> {
+/// Returns their slots.
+pub(crate) fn sweep<R: Records>(r: &mut R, o: &Options) -> Result<Evicted> {
+    let mut evicted = Evicted::default();
     let Some((users, items, now)) = r.global()?.map(|g| (g.users, g.items, g.now_ms)) else {
-        return Ok(None);
+        return Ok(evicted);
     };
     if users.slots > 0 {
         let slot = users.hand % users.slots;
@@ -186,9 +209,9 @@ pub(crate) fn sweep<R: Records>(r: &mut R, o: &Options) -> Result<Option<u32>> {
             .is_some_and(|u| !u.id.is_empty() && now.saturating_sub(u.last_ms) > o.user_idle_ms);
         if idle {
             evict_user(r, slot)?;
+            evicted.user = Some(slot);
         }
     }
-    let mut evicted = None;
     if items.slots > 0 {
         let slot = items.hand % items.slots;
         let idle = r
@@ -196,7 +219,7 @@ pub(crate) fn sweep<R: Records>(r: &mut R, o: &Options) -> Result<Option<u32>> {
             .is_some_and(|i| !i.id.is_empty() && now.saturating_sub(i.last_ms) > o.item_idle_ms);
         if idle {
             evict_item(r, slot)?;
-            evicted = Some(slot);
+            evicted.item = Some(slot);
         }
     }
     r.update_global(|g| {

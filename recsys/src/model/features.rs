@@ -51,7 +51,7 @@ pub(crate) fn prior(feature: usize) -> f32 {
 
 impl Channel {
     /// The channel that a feature's part of the score is put down to.
-    pub(crate) fn of_feature(feature: usize) -> Self {
+    const fn of_feature(feature: usize) -> Self {
         match feature {
             f if f < F_POPULARITY => CHANNELS[f / PER_CHANNEL],
             f if f < F_POPULARITY + HALF_LIVES_MS.len() => {
@@ -66,6 +66,17 @@ impl Channel {
         }
     }
 }
+
+/// The index of the channel that each feature's part of the score is put down to.
+pub(crate) const CHANNEL_OF: [u8; FEATURES] = {
+    let mut channels = [0; FEATURES];
+    let mut feature = 0;
+    while feature < FEATURES {
+        channels[feature] = Channel::of_feature(feature).index() as u8;
+        feature += 1;
+    }
+    channels
+};
 
 /// 1/(1 + rank/10).
 const BY_RANK: [f32; CANDIDATES] = {
@@ -174,9 +185,10 @@ impl Traits {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Scales {
     now_ms: i64,
-    /// For each half-life: the key of a count of 1/8, and one over the log2 of the largest count,
-    /// counted from there.
-    popularity: [(f64, f64); HALF_LIVES_MS.len()],
+    /// For each half-life: the key of a count of 1/8 ...
+    base: [f64; HALF_LIVES_MS.len()],
+    /// ... and one over the log2 of the largest count, counted from there.
+    per: [f64; HALF_LIVES_MS.len()],
     events: f32,
     wanted_share: f32,
 }
@@ -198,25 +210,30 @@ const PER_AGE: [f32; 8] = [
 impl Scales {
     /// `best` are the largest keys of the boards.
     pub(crate) fn new(now_ms: i64, best: &[f64; BOARDS], wanted_share: f32) -> Self {
-        let mut popularity = [(0.0, 1.0); HALF_LIVES_MS.len()];
-        for (n, (scale, half_life)) in popularity.iter_mut().zip(HALF_LIVES_MS).enumerate() {
-            let base = now_ms as f64 / half_life - 3.0;
-            *scale = (base, (best[n] - base).max(1.0).recip());
+        let base = HALF_LIVES_MS.map(|half_life| now_ms as f64 / half_life - 3.0);
+        let mut per = base;
+        for (per, best) in per.iter_mut().zip(best) {
+            *per = (best - *per).max(1.0).recip();
         }
         Self {
             now_ms,
-            popularity,
+            base,
+            per,
             events: ln(best[BOARD_ALL_TIME] as f32 + 1.0).max(LN_2).recip(),
             wanted_share,
         }
     }
 }
 
-pub(crate) fn describe_item(row: &mut [f32; FEATURES], item: &Traits, by: &Scales) {
-    for (n, (key, (base, per))) in item.popularity.iter().zip(&by.popularity).enumerate() {
+/// Describes an item but for [`describe_wanted`]; what comes back is for that.
+#[inline]
+pub(crate) fn describe_item(row: &mut [f32; FEATURES], item: &Traits, by: &Scales) -> f32 {
+    let mut popularity = [0.0; HALF_LIVES_MS.len()];
+    for (n, popularity) in popularity.iter_mut().enumerate() {
         // log2 of the decayed count, from 1/8 up, over that of the most popular item.
-        row[F_POPULARITY + n] = ((key - base).max(0.0) * per) as f32;
+        *popularity = ((item.popularity[n] - by.base[n]).max(0.0) * by.per[n]) as f32;
     }
+    row[F_POPULARITY..F_AGE - 1].copy_from_slice(&popularity);
     row[F_AGE - 1] = item.ln_events * by.events;
     let last = by.now_ms.saturating_sub(item.last_ms).max(0) as f32;
     let first = by.now_ms.saturating_sub(item.first_ms).max(0) as f32;
@@ -226,8 +243,17 @@ pub(crate) fn describe_item(row: &mut [f32; FEATURES], item: &Traits, by: &Scale
     }
     row[F_AGE..F_OWN].copy_from_slice(&ages[..AGES]);
     // The share of its users for whom it was wanted, drawn towards the share of all.
-    let wanted = (item.wanted + 5.0 * by.wanted_share) / (item.users + 5.0);
-    row[F_WANTED] = ln(wanted / by.wanted_share);
+    (item.wanted + 5.0 * by.wanted_share) / (item.users + 5.0) / by.wanted_share
+}
+
+/// The last step for all items at once: logarithms in vector registers.
+pub(crate) fn describe_wanted(rows: &mut [[f32; FEATURES]], wanted: &mut [f32]) {
+    for x in &mut *wanted {
+        *x = ln(*x);
+    }
+    for (row, wanted) in rows.iter_mut().zip(wanted) {
+        row[F_WANTED] = *wanted;
+    }
 }
 
 /// The item's category has this share of the user's interest.

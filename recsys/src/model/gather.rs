@@ -1,20 +1,20 @@
 use crate::error::Result;
 use crate::model::board::Board;
 use crate::model::channel::{CHANNELS, Channel};
+use crate::model::crowd::Crowd;
 use crate::model::features::{
     FEATURES, Scales, Traits, describe_interest, describe_item, describe_own, describe_rank,
-    describe_share,
+    describe_share, describe_wanted,
 };
 use crate::model::handle::Handle;
 use crate::model::history::Touch;
 use crate::model::math::exp;
 use crate::model::options::{
-    CANDIDATES, INTEREST_DECAY, INTEREST_ITEMS, INTERESTS, KNN_AGE_MS, KNN_DISTANCE, KNN_ITEMS,
-    KNN_NEIGHBOURS, KNN_PROBES, KNN_SESSION_DECAY, KNN_USER_DECAY, QUERY_FAR, QUERY_ITEMS,
-    QUERY_NEAR,
+    CANDIDATES, INTEREST_DECAY, INTEREST_ITEMS, INTERESTS, QUERY_FAR, QUERY_ITEMS, QUERY_NEAR,
 };
+use crate::model::peers::Peers;
 use crate::model::records::{BOARD_ALL_TIME, BOARDS, Global, ItemRecord, Records};
-use crate::model::scratch::{Left, Marks, Neighbour, Neighbours, Top};
+use crate::model::scratch::{Left, Marks, Top};
 use crate::model::sums::{Factor, Facts, Sums};
 
 #[derive(Clone, Debug)]
@@ -37,21 +37,21 @@ pub(crate) struct Gather {
     traits: Vec<Traits>,
     /// Most recent first.
     pub(crate) history: Vec<Touch>,
+    /// Of the items of the history.
+    facts: Vec<Facts>,
     excluded: Left,
     own: Marks,
     sums: Sums,
-    people: Neighbours,
-    neighbours: Vec<Neighbour>,
+    crowd: Crowd,
     list: Vec<(f32, u32)>,
     slots: Vec<u32>,
     first: Top,
     second: Top,
-    /// How much a neighbour's item counts, by its distance to the match.
-    nearness: Vec<f32>,
     scales: Scales,
     /// The categories of the history and their shares of the interest, strongest first.
     interests: Vec<(Handle, f32)>,
     index: Marks,
+    wanted: Vec<f32>,
     /// A query began and did not end: its sums are still there.
     broken_off: bool,
     pub(crate) candidates: Vec<Candidate>,
@@ -60,6 +60,13 @@ pub(crate) struct Gather {
 }
 
 impl Gather {
+    /// For histories of so many items at most.
+    pub(crate) fn of_histories(items: usize) -> Self {
+        let mut gather = Self::default();
+        gather.crowd.peers = Peers::of_histories(items);
+        gather
+    }
+
     /// Forgets what was derived of the item in a slot.
     pub(crate) fn forget(&mut self, slot: u32) {
         self.sums.forget(slot);
@@ -74,6 +81,11 @@ impl Gather {
         if let Some(traits) = self.traits.get_mut(slot as usize) {
             *traits = Traits::of(slot, Some(item));
         }
+    }
+
+    /// Forgets what was derived of the user in a slot, whose record has changed.
+    pub(crate) fn forget_user(&mut self, slot: u32) {
+        self.crowd.peers.forget(slot);
     }
 
     /// The facts of the item now in the slot.
@@ -106,11 +118,10 @@ impl Gather {
         if std::mem::replace(&mut self.broken_off, true) {
             self.sums.clear();
         }
-        for (rank, touch) in self.history.iter().enumerate() {
-            self.own.set(touch.item.slot(), rank as u32);
-        }
-        self.item_cf(records)?;
-        self.knn(records, user)?;
+        self.resolve(records)?;
+        let named = self.personal(records, user);
+        self.sums.show();
+        named?;
         let mut categories = false;
         if let Some(global) = records.global()? {
             categories = global.categories.live > 0;
@@ -125,14 +136,28 @@ impl Gather {
         Ok(())
     }
 
-    /// Leaves out of the history, and out of what is excluded, items that are no more.
-    pub(crate) fn drop_stale_history<R: Records>(&mut self, records: &mut R) -> Result<()> {
-        let mut n = 0;
-        while let Some(touch) = self.history.get(n).copied() {
-            match self.facts(records, touch.item.slot())? {
-                Some(facts) if facts.handle == touch.item => n += 1,
+    /// What the history leads to: through its items, and through those who touched them.
+    fn personal<R: Records>(&mut self, records: &mut R, user: Option<Handle>) -> Result<()> {
+        self.sums.hide(records, self.excluded.items())?;
+        self.item_cf(records)?;
+        self.take_sums(Factor::InverseRoot, Channel::CfNear, Channel::CfFar);
+        let history = self.history.iter().zip(&self.facts);
+        self.crowd.add_to(&mut self.sums, records, user, history)?;
+        self.take_sums(Factor::Idf, Channel::UserKnn, Channel::SessionKnn);
+        Ok(())
+    }
+
+    /// Looks up what is needed of the history's items; those that are no more are left out of it.
+    fn resolve<R: Records>(&mut self, records: &mut R) -> Result<()> {
+        self.facts.clear();
+        while let Some(touch) = self.history.get(self.facts.len()) {
+            match self.sums.facts(records, touch.item.slot())? {
+                Some(facts) if facts.handle == touch.item => {
+                    self.own.set(touch.item.slot(), self.facts.len() as u32);
+                    self.facts.push(facts);
+                }
                 _ => {
-                    self.history.remove(n);
+                    self.history.remove(self.facts.len());
                 }
             }
         }
@@ -225,32 +250,19 @@ impl Gather {
         let latest = self.history.iter().take(QUERY_ITEMS);
         self.slots.extend(latest.map(|touch| touch.item.slot()));
         records.prefetch_rows(&self.slots)?;
-        for rank in 0..self.history.len().min(QUERY_ITEMS) {
-            let touch = self.history[rank];
-            let Some(facts) = self.facts(records, touch.item.slot())? else {
-                continue;
-            };
+        let history = self.history.iter().zip(&self.facts).take(QUERY_ITEMS);
+        for (rank, (touch, facts)) in history.enumerate() {
             let weight = touch.weight * facts.inverse_root;
             let short = exp(-(rank as f32) / QUERY_NEAR) * weight;
             let long = exp(-(rank as f32) / QUERY_FAR) * weight;
-            let mut done = 0;
-            // From where something has to be looked up it goes on after that: in which order the
-            // parts are added does not depend on what is known.
-            while let Some(row) = records.row(touch.item.slot())? {
-                let rest = row.entries().get(done..).unwrap_or_default();
-                let mut sums = self.sums.adding();
-                let stopped = rest
-                    .iter()
-                    .position(|(other, [near, far])| !sums.add(*other, [short * near, long * far]));
-                let Some((other, _)) = stopped.and_then(|at| rest.get(at)) else {
-                    break;
-                };
-                let unknown = other.slot();
-                done += stopped.unwrap_or(0);
-                self.sums.ask(records, unknown)?;
+            if let Some(row) = records.row(touch.item.slot())? {
+                let entries = row.entries().iter();
+                self.sums.add(
+                    entries.map(|(other, [near, far])| (other.bits(), [short * near, long * far])),
+                );
+                self.sums.catch_up(records)?;
             }
         }
-        self.take_sums(Factor::InverseRoot, Channel::CfNear, Channel::CfFar);
         Ok(())
     }
 
@@ -259,98 +271,13 @@ impl Gather {
         self.first.start(CANDIDATES);
         self.second.start(CANDIDATES);
         let tops = [&mut self.first, &mut self.second];
-        self.sums.take(factor, &self.excluded, tops);
+        self.sums.take(factor, tops);
         let mut list = std::mem::take(&mut self.list);
         self.first.finish(&mut list);
         self.take_list(first, &list);
         self.second.finish(&mut list);
         self.take_list(second, &list);
         self.list = list;
-    }
-
-    /// Nearest neighbours among the users (or sessions) that touched the query's items lately.
-    fn knn<R: Records>(&mut self, records: &mut R, user: Option<Handle>) -> Result<()> {
-        let now_ms = records.global()?.map_or(0, |global| global.now_ms);
-        self.people.clear();
-        for rank in 0..self.history.len().min(KNN_ITEMS) {
-            let touch = self.history[rank];
-            let Some(facts) = self.facts(records, touch.item.slot())? else {
-                continue;
-            };
-            let session = exp(-(rank as f32) / KNN_SESSION_DECAY) * facts.idf;
-            let people = exp(-(rank as f32) / KNN_USER_DECAY) * touch.weight * facts.idf;
-            let Some(item) = records.item(touch.item.slot())? else {
-                continue;
-            };
-            let mut left = KNN_PROBES;
-            for part in item.users_touched() {
-                for other in part.iter().rev().take(left) {
-                    if Some(*other) != user {
-                        self.people.add(*other, touch.item, people, session);
-                    }
-                }
-                left = left.saturating_sub(part.len());
-            }
-        }
-        self.people.nearest(KNN_NEIGHBOURS, &mut self.neighbours);
-        self.bring_near(records)?;
-        if self.nearness.is_empty() {
-            self.nearness.extend((0..1_000).map(|distance| {
-                let distance = distance as f32;
-                1.0 / (1.0 + distance * distance * KNN_DISTANCE)
-            }));
-        }
-        for at in 0..self.neighbours.len() {
-            let neighbour = self.neighbours[at];
-            let mut done = 0;
-            while let Some(other) = records
-                .user(neighbour.who.slot())?
-                .filter(|other| other.generation == neighbour.who.generation())
-            {
-                let theirs = other.history.items();
-                let length = theirs.len() as f32;
-                let age = now_ms.saturating_sub(other.last_ms).max(0) as f32;
-                let people = neighbour.people / length.sqrt();
-                let session = neighbour.session / length.sqrt() / (1.0 + age / KNN_AGE_MS);
-                // The shared item may have fallen out of their history: then nothing is near it.
-                let met = theirs
-                    .iter()
-                    .rposition(|(item, _)| *item == neighbour.shared);
-                let (met, session) = met.map_or((0, 0.0), |met| (met, session));
-                let rest = theirs.iter().enumerate().skip(done);
-                let nearness = self.nearness.as_slice();
-                let stopped = rest.map(|(n, (item, weight))| {
-                    // After the match comes what followed it: the match itself is at 0.
-                    let near = nearness.get(met.abs_diff(n)).copied().unwrap_or(0.0);
-                    (n, item, [people * weight, session * near])
-                });
-                let mut sums = self.sums.adding();
-                let mut stopped = stopped.filter(|(_, item, by)| !sums.add(**item, *by));
-                let Some((n, item, _)) = stopped.next() else {
-                    break;
-                };
-                let unknown = item.slot();
-                done = n;
-                self.sums.ask(records, unknown)?;
-            }
-        }
-        self.take_sums(Factor::Idf, Channel::UserKnn, Channel::SessionKnn);
-        Ok(())
-    }
-
-    /// Has the neighbours' histories read all at once.
-    fn bring_near<R: Records>(&mut self, records: &mut R) -> Result<()> {
-        self.slots.clear();
-        let neighbours = self.neighbours.iter();
-        self.slots
-            .extend(neighbours.map(|neighbour| neighbour.who.slot()));
-        records.prefetch_users(&self.slots)?;
-        for slot in &self.slots {
-            if let Some(user) = records.user(*slot)? {
-                user.history.prefetch();
-            }
-        }
-        Ok(())
     }
 
     fn take_board(&mut self, channel: Channel, board: &Board) {
@@ -437,6 +364,7 @@ impl Gather {
     /// Features that do not come from a channel; drops candidates that are no more.
     pub(crate) fn describe<R: Records>(&mut self, records: &mut R) -> Result<()> {
         let mut n = 0;
+        self.wanted.clear();
         while n < self.candidates.len() {
             let handle = self.candidates[n].item;
             let slot = handle.slot();
@@ -454,7 +382,7 @@ impl Gather {
                 continue;
             };
             let row = &mut self.features[n];
-            describe_item(row, traits, &self.scales);
+            self.wanted.push(describe_item(row, traits, &self.scales));
             if let Some(category) = traits.category()
                 && let Some((_, share)) = self.interests.iter().find(|(c, _)| *c == category)
             {
@@ -465,6 +393,7 @@ impl Gather {
             }
             n += 1;
         }
+        describe_wanted(&mut self.features, &mut self.wanted);
         Ok(())
     }
 }

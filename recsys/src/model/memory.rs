@@ -93,6 +93,12 @@ impl Records for MemoryRecords {
     fn item(&mut self, slot: u32) -> Result<Option<&ItemRecord>> {
         Ok(self.items.get(slot as usize))
     }
+    fn prefetch_items(&mut self, slots: &[u32]) -> Result<()> {
+        for slot in slots {
+            black_box(self.items.get(*slot as usize).map(|item| item.last_ms));
+        }
+        Ok(())
+    }
     fn update_item<T>(&mut self, slot: u32, f: impl FnOnce(&mut ItemRecord) -> T) -> Result<T> {
         Ok(f(slot_mut(&mut self.items, slot)))
     }

@@ -1,8 +1,8 @@
 use crate::error::Result;
-use crate::model::channel::{CHANNELS, Channel};
+use crate::model::channel::CHANNELS;
 use crate::model::core::Model;
 use crate::model::directory::{find_item, find_user};
-use crate::model::features::{FEATURES, PER_CHANNEL, context};
+use crate::model::features::{CHANNEL_OF, FEATURES, PER_CHANNEL, context};
 use crate::model::fusion::dot;
 use crate::model::handle::Handle;
 use crate::model::history::Touch;
@@ -29,6 +29,16 @@ pub struct Ranked {
     pub(crate) handle: Handle,
     /// Its place among the candidates of the query.
     pub(crate) candidate: usize,
+}
+
+/// The larger a number, the smaller this.
+fn descending(score: f32) -> u32 {
+    // Of negative numbers all bits are turned, of others the sign: the order of `total_cmp`.
+    let bits = score.to_bits();
+    match bits >> 31 {
+        0 => !(bits | 1 << 31),
+        _ => bits,
+    }
 }
 
 /// The place of an item that was no candidate.
@@ -77,7 +87,7 @@ impl Model {
                 }
             }
         }
-        self.gather.drop_stale_history(r)
+        Ok(())
     }
 
     /// Candidates with features and scores for a user as of now, unless they are there already. With
@@ -201,25 +211,31 @@ impl Model {
     }
 
     fn top<R: Records>(&mut self, r: &mut R, k: usize) -> Result<Vec<Ranked>> {
-        let mut order: Vec<(f32, usize)> = self
-            .scores
-            .iter()
-            .copied()
-            .zip(0..)
-            .filter(|(score, _)| score.is_finite())
-            .collect();
         let candidates = &self.gather.candidates;
-        let by_score = |a: &(f32, usize), b: &(f32, usize)| {
-            b.0.total_cmp(&a.0)
-                .then_with(|| candidates[a.1].item.cmp(&candidates[b.1].item))
-        };
+        let order = &mut self.order;
+        order.clear();
+        // Score and place in one integer, the best the smallest: comparisons of integers.
+        let finite = self.scores.iter().zip(0_u64..);
+        let finite = finite.filter(|(score, _)| score.is_finite());
+        order.extend(finite.map(|(score, at)| u64::from(descending(*score)) << 32 | at));
         if order.len() > k {
+            let item = |key: &u64| candidates[*key as u32 as usize].item;
+            let by_score = |a: &u64, b: &u64| {
+                (a >> 32)
+                    .cmp(&(b >> 32))
+                    .then_with(|| item(a).cmp(&item(b)))
+            };
             order.select_nth_unstable_by(k, by_score);
             order.truncate(k);
         }
+        let places = order.iter().map(|key| *key as u32 as usize);
+        self.slots.clear();
+        self.slots
+            .extend(places.clone().map(|at| candidates[at].item.slot()));
+        r.prefetch_items(&self.slots)?;
         let mut ranked = Vec::with_capacity(order.len());
-        for (score, candidate) in order {
-            let handle = self.gather.candidates[candidate].item;
+        for candidate in places {
+            let (score, handle) = (self.scores[candidate], candidates[candidate].item);
             if let Some(record) = r.item(handle.slot())? {
                 ranked.push(Ranked {
                     id: record.id.to_string(),
@@ -341,8 +357,8 @@ impl Model {
     ) -> [f32; CHANNELS.len()] {
         let mut parts = [0.0; CHANNELS.len()];
         if let Some(row) = self.gather.features.get(candidate) {
-            for (feature, (w, f)) in weights.iter().zip(row).enumerate() {
-                parts[Channel::of_feature(feature).index()] += w * f;
+            for ((w, f), channel) in weights.iter().zip(row).zip(CHANNEL_OF) {
+                parts[usize::from(channel)] += w * f;
             }
         }
         parts

@@ -189,6 +189,8 @@ pub trait Records {
     fn update_user<T>(&mut self, slot: u32, f: impl FnOnce(&mut UserRecord) -> T) -> Result<T>;
     /// An item's record.
     fn item(&mut self, slot: u32) -> Result<Option<&ItemRecord>>;
+    /// As [`prefetch_users`](Self::prefetch_users), for items.
+    fn prefetch_items(&mut self, slots: &[u32]) -> Result<()>;
     /// Changes an item's record.
     fn update_item<T>(&mut self, slot: u32, f: impl FnOnce(&mut ItemRecord) -> T) -> Result<T>;
     /// An item's neighbours.

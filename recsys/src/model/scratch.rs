@@ -41,19 +41,19 @@ impl Marks {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Left {
     marks: Marks,
-    slots: Vec<u32>,
+    items: Vec<Handle>,
 }
 
 impl Left {
     pub(crate) fn clear(&mut self) {
         self.marks.clear();
-        self.slots.clear();
+        self.items.clear();
     }
 
     pub(crate) fn push(&mut self, item: Handle) {
         if !self.contains(item) {
             self.marks.set(item.slot(), item.bits());
-            self.slots.push(item.slot());
+            self.items.push(item);
         }
     }
 
@@ -62,9 +62,9 @@ impl Left {
         self.marks.get(item.slot()) == Some(item.bits())
     }
 
-    /// Those of the items, some perhaps more than once.
-    pub(crate) fn slots(&self) -> impl Iterator<Item = u32> {
-        self.slots.iter().copied()
+    /// In the order they came, some perhaps more than once.
+    pub(crate) fn items(&self) -> &[Handle] {
+        &self.items
     }
 }
 

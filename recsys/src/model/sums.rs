@@ -1,9 +1,9 @@
 //! Sums over items, the inner loop of a query.
 
 use crate::error::Result;
-use crate::model::handle::Handle;
+use crate::model::handle::{Handle, MAX_SLOTS};
 use crate::model::records::{ItemRecord, Records};
-use crate::model::scratch::{Left, Top};
+use crate::model::scratch::Top;
 
 /// What is needed of an item for each of thousands of sums: a pure function of its record.
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +23,7 @@ pub(crate) enum Factor {
 }
 
 const LANES: usize = 4;
-/// Blocks that share a flag, and a maximum.
+/// Blocks that share a flag.
 const GROUP: usize = 4;
 /// The holder of a slot that nothing is known of.
 const UNKNOWN: u32 = 0;
@@ -56,13 +56,23 @@ pub(crate) struct Sums {
     idf: Vec<[f32; LANES]>,
     /// Of each group of blocks: whether anything was added in it.
     touched: Vec<bool>,
-    /// The groups where something was, and the largest products there.
+    /// Slots of items that are hidden, and their factors.
+    hidden: Vec<(u32, [f32; 2])>,
+    /// The groups where something was added, the largest products there, and all of them.
     largest: Vec<(u32, [f32; 2])>,
+    products: Vec<[[[f32; 2]; LANES]; GROUP]>,
     spare: Vec<f32>,
+    /// What could not be added so far, as nothing is known of its slot.
+    late: Vec<(u32, [f32; 2])>,
 }
 
 const fn place(slot: u32) -> (usize, usize) {
     (slot as usize / LANES, slot as usize % LANES)
+}
+
+/// The same of the slot in a handle's bits.
+const fn place_of(bits: u32) -> (usize, usize) {
+    place((bits & MAX_SLOTS).wrapping_sub(1))
 }
 
 impl Sums {
@@ -117,22 +127,90 @@ impl Sums {
         (at, lane)
     }
 
+    /// Their products are 0 until [`show`](Self::show). They are added to all the same: a query's own items are
+    /// met so often that leaving them out would be a branch that nobody can predict.
+    pub(crate) fn hide<R: Records>(&mut self, r: &mut R, items: &[Handle]) -> Result<()> {
+        for item in items {
+            let (at, lane) = place(item.slot());
+            let known = self.blocks.get(at);
+            if known.is_none_or(|block| block.holder[lane] == UNKNOWN) {
+                self.ask(r, item.slot())?;
+            }
+            if let (Some(block), Some(idf)) = (self.blocks.get_mut(at), self.idf.get_mut(at))
+                && block.holder[lane] == item.bits()
+            {
+                let factors = [&mut block.inverse_root[lane], &mut idf[lane]];
+                let factors = factors.map(std::mem::take);
+                self.hidden.push((item.slot(), factors));
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends what [`hide`](Self::hide) began.
+    pub(crate) fn show(&mut self) {
+        // The other way round, should an item have been hidden twice.
+        for (slot, factors) in self.hidden.drain(..).rev() {
+            let (at, lane) = place(slot);
+            if let (Some(block), Some(idf)) = (self.blocks.get_mut(at), self.idf.get_mut(at)) {
+                [block.inverse_root[lane], idf[lane]] = factors;
+            }
+        }
+    }
+
     /// Drops all sums.
     #[cold]
     pub(crate) fn clear(&mut self) {
+        self.show();
+        self.late.clear();
         self.touched.fill(false);
         for block in &mut self.blocks {
             block.sums = [[0.0; 2]; LANES];
         }
     }
 
-    /// To add many with.
+    /// Adds to the items with these handles' bits, each item at most once; references that have outlived
+    /// their items count for nothing. What is not known yet waits for [`catch_up`](Self::catch_up).
     #[inline(always)]
-    pub(crate) fn adding(&mut self) -> Adding<'_> {
-        Adding {
-            blocks: &mut self.blocks,
-            touched: &mut self.touched,
+    pub(crate) fn add(&mut self, items: impl Iterator<Item = (u32, [f32; 2])>) {
+        // Slices, so that an addition need not look again for where they lie.
+        let (blocks, touched) = (self.blocks.as_mut_slice(), self.touched.as_mut_slice());
+        for (bits, by) in items {
+            let (at, lane) = place_of(bits);
+            let (Some(block), Some(touched)) = (blocks.get_mut(at), touched.get_mut(at / GROUP))
+            else {
+                self.late.push((bits, by));
+                continue;
+            };
+            let holder = block.holder[lane];
+            if holder == bits {
+                let sums = &mut block.sums[lane];
+                *sums = [sums[0] + by[0], sums[1] + by[1]];
+                *touched = true;
+            } else if holder == UNKNOWN {
+                self.late.push((bits, by));
+            }
         }
+    }
+
+    /// Looks up what was not known, and adds it. To be called after each run of distinct items, so that the
+    /// order of additions does not depend on what is known.
+    #[inline]
+    pub(crate) fn catch_up<R: Records>(&mut self, r: &mut R) -> Result<()> {
+        match self.late.is_empty() {
+            true => Ok(()),
+            false => self.look_up(r),
+        }
+    }
+
+    #[cold]
+    fn look_up<R: Records>(&mut self, r: &mut R) -> Result<()> {
+        let late = std::mem::take(&mut self.late);
+        for (bits, _) in &late {
+            self.ask(r, Handle::from_bits(*bits).slot())?;
+        }
+        self.add(late.into_iter());
+        Ok(())
     }
 
     /// The facts of the item now in the slot.
@@ -153,36 +231,42 @@ impl Sums {
         }))
     }
 
-    /// Multiplies the sums and gives those that are not left out to `tops`; all sums are 0 then.
+    /// Multiplies the sums and gives them to `tops`; all sums are 0 then.
     ///
     /// The n-th largest of the groups' maxima is no larger than the n-th largest product: most groups
     /// are passed over for it.
-    pub(crate) fn take(&mut self, factor: Factor, excluded: &Left, tops: [&mut Top; 2]) {
-        for slot in excluded.slots() {
-            let (at, lane) = place(slot);
-            if let Some(block) = self.blocks.get_mut(at)
-                && excluded.contains(Handle::from_bits(block.holder[lane]))
-            {
-                block.sums[lane] = [0.0; 2];
-            }
-        }
+    pub(crate) fn take(&mut self, factor: Factor, tops: [&mut Top; 2]) {
         self.largest.clear();
-        let groups = self.blocks.as_chunks::<GROUP>().0.iter();
-        let groups = groups.zip(self.idf.as_chunks::<GROUP>().0).zip(0..);
-        for (touched, ((blocks, idfs), at)) in self.touched.iter_mut().zip(groups) {
+        self.products.clear();
+        let groups = self.blocks.as_chunks_mut::<GROUP>().0;
+        let idfs = self.idf.as_chunks::<GROUP>().0;
+        let all = groups.iter_mut().zip(idfs).zip(0..);
+        for (touched, ((blocks, idfs), at)) in self.touched.iter_mut().zip(all) {
             if !std::mem::take(touched) {
                 continue;
             }
             let mut most = [[0.0_f32; 2]; LANES];
-            for (block, idf) in blocks.iter().zip(idfs) {
-                let factors = block.factors(factor, idf);
-                for ((most, sums), by) in most.iter_mut().zip(&block.sums).zip(factors) {
-                    *most = [larger(most[0], sums[0] * by), larger(most[1], sums[1] * by)];
+            let mut products = [[[0.0_f32; 2]; LANES]; GROUP];
+            for ((block, idf), products) in blocks.iter_mut().zip(idfs).zip(&mut products) {
+                let factors = match factor {
+                    Factor::InverseRoot => &block.inverse_root,
+                    Factor::Idf => idf,
+                };
+                for (((product, most), sums), by) in products
+                    .iter_mut()
+                    .zip(&mut most)
+                    .zip(&block.sums)
+                    .zip(factors)
+                {
+                    *product = [sums[0] * by, sums[1] * by];
+                    *most = [larger(most[0], product[0]), larger(most[1], product[1])];
                 }
+                block.sums = [[0.0; 2]; LANES];
             }
             let [a, b, c, d] = most;
             let largest = |n: usize| larger(larger(a[n], b[n]), larger(c[n], d[n]));
             self.largest.push((at, [largest(0), largest(1)]));
+            self.products.push(products);
         }
         let [a, b] = tops;
         for (part, top) in [&mut *a, &mut *b].into_iter().enumerate() {
@@ -191,60 +275,18 @@ impl Sums {
                 .extend(self.largest.iter().map(|(_, largest)| largest[part]));
             top.raise(&mut self.spare);
         }
-        for (at, largest) in self.largest.drain(..) {
-            let from = at as usize * GROUP;
-            let blocks = self.blocks.iter_mut().zip(&self.idf).skip(from).take(GROUP);
-            let hopeless = largest[0] < a.floor() && largest[1] < b.floor();
-            for (block, idf) in blocks {
-                if !hopeless {
-                    let factors = block.factors(factor, idf);
-                    for (lane, by) in factors.iter().enumerate() {
-                        let [first, second] = block.sums[lane];
-                        a.push(first * by, block.holder[lane]);
-                        b.push(second * by, block.holder[lane]);
-                    }
-                }
-                block.sums = [[0.0; 2]; LANES];
+        for ((at, largest), products) in self.largest.iter().zip(&self.products) {
+            if largest[0] < a.floor() && largest[1] < b.floor() {
+                continue;
             }
-        }
-    }
-}
-
-/// Sums that are being added to. Slices, so that an addition need not look again for where they lie.
-pub(crate) struct Adding<'a> {
-    blocks: &'a mut [Block],
-    touched: &'a mut [bool],
-}
-
-impl Adding<'_> {
-    /// Adds unless the reference has outlived its item. `false`: nothing is known of the slot, which is
-    /// to be [asked](Sums::ask) first.
-    #[inline(always)]
-    #[must_use]
-    pub(crate) fn add(&mut self, handle: Handle, by: [f32; 2]) -> bool {
-        let (at, lane) = place(handle.slot());
-        let (Some(block), Some(touched)) =
-            (self.blocks.get_mut(at), self.touched.get_mut(at / GROUP))
-        else {
-            return false;
-        };
-        let holder = block.holder[lane];
-        if holder == handle.bits() {
-            let sums = &mut block.sums[lane];
-            *sums = [sums[0] + by[0], sums[1] + by[1]];
-            *touched = true;
-            return true;
-        }
-        holder != UNKNOWN
-    }
-}
-
-impl Block {
-    #[inline(always)]
-    fn factors(&self, factor: Factor, idf: &[f32; LANES]) -> [f32; LANES] {
-        match factor {
-            Factor::InverseRoot => self.inverse_root,
-            Factor::Idf => *idf,
+            let Some(blocks) = groups.get(*at as usize) else {
+                continue;
+            };
+            let holders = blocks.iter().flat_map(|block| block.holder);
+            for ([first, second], holder) in products.as_flattened().iter().zip(holders) {
+                a.push(*first, holder);
+                b.push(*second, holder);
+            }
         }
     }
 }
@@ -272,21 +314,17 @@ mod tests {
             })
             .unwrap();
         }
-        let (mut sums, mut excluded) = (Sums::default(), Left::default());
-        excluded.clear();
-        excluded.push(Handle::new(5, 0));
-        let mut add = |sums: &mut Sums, slot, generation, by| {
-            let handle = Handle::new(slot, generation);
-            if !sums.adding().add(handle, by) {
-                sums.ask(&mut r, slot).unwrap();
-                assert!(sums.adding().add(handle, by));
-            }
+        let mut sums = Sums::default();
+        let add = |sums: &mut Sums, r: &mut MemoryRecords, slot, generation, by| {
+            let bits = Handle::new(slot, generation).bits();
+            sums.add(std::iter::once((bits, by)));
+            sums.catch_up(r).unwrap();
         };
         let run = |sums: &mut Sums, factor| {
             let (mut a, mut b, mut lists) = (Top::default(), Top::default(), [vec![], vec![]]);
             a.start(2);
             b.start(2);
-            sums.take(factor, &excluded, [&mut a, &mut b]);
+            sums.take(factor, [&mut a, &mut b]);
             a.finish(&mut lists[0]);
             b.finish(&mut lists[1]);
             lists.map(|list| {
@@ -296,14 +334,17 @@ mod tests {
             })
         };
         for factor in [Factor::InverseRoot, Factor::Idf, Factor::Idf] {
+            sums.hide(&mut r, &[Handle::new(5, 0), Handle::new(8, 9)])
+                .unwrap();
             for slot in [3, 39, 3, 5, 8] {
-                add(&mut sums, slot, 0, [2.0, 0.0]);
+                add(&mut sums, &mut r, slot, 0, [2.0, 0.0]);
             }
             // A stale reference and one into a free slot count for nothing.
-            add(&mut sums, 7, 0, [90.0, 90.0]);
-            add(&mut sums, 45, 0, [90.0, 90.0]);
-            add(&mut sums, 8, 0, [0.0, 6.0]);
+            add(&mut sums, &mut r, 7, 0, [90.0, 90.0]);
+            add(&mut sums, &mut r, 45, 0, [90.0, 90.0]);
+            add(&mut sums, &mut r, 8, 0, [0.0, 6.0]);
             let [a, b] = run(&mut sums, factor);
+            sums.show();
             assert_eq!(a, [(3, 2.0), (8, 1.0)]);
             assert_eq!(b, [(8, 3.0)]);
         }

@@ -70,7 +70,8 @@ impl Model {
                 contributions,
             }
         });
-        Ok(whys.collect())
+        let whys = whys.collect();
+        Ok(whys)
     }
 
     /// The rank, from 1, that one channel alone gives an item among the candidates of the last
@@ -149,6 +150,9 @@ impl Model {
             };
             let rank_f = rank as f32;
             let (short, long) = (exp(-rank_f / QUERY_NEAR), exp(-rank_f / QUERY_FAR));
+            for ranked in list.clone() {
+                row.prefetch(ranked.handle);
+            }
             for (ranked, best) in list.clone().into_iter().zip(&mut best) {
                 let [near, far] = row.counts(ranked.handle);
                 if near + far <= 0.0 || touch.item == ranked.handle {

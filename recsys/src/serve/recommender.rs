@@ -160,7 +160,7 @@ impl Engine {
                 let reason = reason(r, &why)?;
                 Ok(Recommendation {
                     user_id: request.user_id.clone(),
-                    item_id: ItemId::new(ranked.id.as_str())?,
+                    item_id: ItemId::new(ranked.id)?,
                     score: f64::from(ranked.score),
                     reason,
                     timestamp_ms,
