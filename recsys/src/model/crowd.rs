@@ -125,7 +125,7 @@ impl Crowd {
 }
 
 /// Adds the items of one neighbour.
-#[inline]
+#[inline(never)]
 fn add_one(sums: &mut Sums, neighbour: &Neighbour, peer: &Peer, now_ms: i64, nearness: &[f32]) {
     let (items, weights) = peer.history();
     let root = (items.len() as f32).sqrt();

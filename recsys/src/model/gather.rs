@@ -14,6 +14,7 @@ use crate::model::options::{
 };
 use crate::model::peers::Peers;
 use crate::model::records::{BOARD_ALL_TIME, BOARDS, Global, ItemRecord, Records};
+use crate::model::row::Row;
 use crate::model::scratch::{Left, Marks, Top};
 use crate::model::sums::{Factor, Facts, Sums};
 
@@ -256,10 +257,7 @@ impl Gather {
             let short = exp(-(rank as f32) / QUERY_NEAR) * weight;
             let long = exp(-(rank as f32) / QUERY_FAR) * weight;
             if let Some(row) = records.row(touch.item.slot())? {
-                let entries = row.entries().iter();
-                self.sums.add(
-                    entries.map(|(other, [near, far])| (other.bits(), [short * near, long * far])),
-                );
+                add_row(&mut self.sums, row, short, long);
                 self.sums.catch_up(records)?;
             }
         }
@@ -396,4 +394,11 @@ impl Gather {
         describe_wanted(&mut self.features, &mut self.wanted);
         Ok(())
     }
+}
+
+/// A function of its own, so that its loop has the registers for itself.
+#[inline(never)]
+fn add_row(sums: &mut Sums, row: &Row, short: f32, long: f32) {
+    let entries = row.entries().iter();
+    sums.add(entries.map(|(other, [near, far])| (other.bits(), [short * near, long * far])));
 }

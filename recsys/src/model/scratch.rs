@@ -90,11 +90,12 @@ impl Top {
         self.floor
     }
 
-    /// Some of the scores, or no more than some are: what is below the `n`th of them is not wanted.
-    pub(crate) fn raise(&mut self, some: &mut [f32]) {
-        if some.len() > self.n {
-            let (_, nth, _) = some.select_nth_unstable_by(self.n - 1, |a, b| b.total_cmp(a));
-            self.floor = self.floor.max(*nth);
+    /// The bits of some of the scores, or of no more than some are: what is below the `n`th of them is
+    /// not wanted.
+    pub(crate) fn raise(&mut self, some: &mut [u32]) {
+        if let Some(at) = some.len().checked_sub(self.n) {
+            let (_, nth, _) = some.select_nth_unstable(at);
+            self.floor = self.floor.max(f32::from_bits(*nth));
         }
     }
 

@@ -51,9 +51,9 @@ const EMPTY: Block = Block {
 /// Two sums by item, and the factors they end up with.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sums {
-    blocks: Vec<Block>,
+    groups: Vec<[Block; GROUP]>,
     /// Beside the blocks.
-    idf: Vec<[f32; LANES]>,
+    idf: Vec<[[f32; LANES]; GROUP]>,
     /// Of each group of blocks: whether anything was added in it.
     touched: Vec<bool>,
     /// Slots of items that are hidden, and their factors.
@@ -61,35 +61,40 @@ pub(crate) struct Sums {
     /// The groups where something was added, the largest products there, and all of them.
     largest: Vec<(u32, [f32; 2])>,
     products: Vec<[[[f32; 2]; LANES]; GROUP]>,
-    spare: Vec<f32>,
+    spare: Vec<u32>,
     /// What could not be added so far, as nothing is known of its slot.
     late: Vec<(u32, [f32; 2])>,
 }
 
-const fn place(slot: u32) -> (usize, usize) {
-    (slot as usize / LANES, slot as usize % LANES)
+/// The group, the block in it and the lane of an item, by its slot plus one as handles have it.
+const fn place(of: u32) -> (usize, usize, usize) {
+    let of = (of & MAX_SLOTS) as usize;
+    (of / (GROUP * LANES), of / LANES % GROUP, of % LANES)
 }
 
-/// The same of the slot in a handle's bits.
-const fn place_of(bits: u32) -> (usize, usize) {
-    place((bits & MAX_SLOTS).wrapping_sub(1))
+/// Kept apart: it would cost the additions their registers.
+#[cold]
+#[inline(never)]
+fn postpone(late: &mut Vec<(u32, [f32; 2])>, bits: u32, by: [f32; 2]) {
+    late.push((bits, by));
 }
 
 impl Sums {
     /// Forgets what was derived of the item in a slot.
     pub(crate) fn forget(&mut self, slot: u32) {
-        let (at, lane) = place(slot);
-        if let Some(block) = self.blocks.get_mut(at) {
-            block.holder[lane] = UNKNOWN;
+        let (at, block, lane) = place(slot + 1);
+        if let Some(group) = self.groups.get_mut(at) {
+            group[block].holder[lane] = UNKNOWN;
         }
     }
 
     /// Derives anew what is needed of an item whose record has changed.
     pub(crate) fn changed(&mut self, slot: u32, item: &ItemRecord) {
-        let (at, lane) = self.make(slot);
-        let (Some(block), Some(idf)) = (self.blocks.get_mut(at), self.idf.get_mut(at)) else {
+        let (at, block, lane) = self.make(slot);
+        let (Some(group), Some(idf)) = (self.groups.get_mut(at), self.idf.get_mut(at)) else {
             return;
         };
+        let (block, idf) = (&mut group[block], &mut idf[block]);
         if item.id.is_empty() {
             block.holder[lane] = FREE;
             (block.inverse_root[lane], idf[lane]) = (0.0, 0.0);
@@ -107,41 +112,39 @@ impl Sums {
         match r.item(slot)? {
             Some(item) => self.changed(slot, item),
             None => {
-                let (at, lane) = self.make(slot);
-                if let Some(block) = self.blocks.get_mut(at) {
-                    block.holder[lane] = FREE;
+                let (at, block, lane) = self.make(slot);
+                if let Some(group) = self.groups.get_mut(at) {
+                    group[block].holder[lane] = FREE;
                 }
             }
         }
         Ok(())
     }
 
-    fn make(&mut self, slot: u32) -> (usize, usize) {
-        let (at, lane) = place(slot);
-        if at >= self.blocks.len() {
-            let flags = at / GROUP + 1;
-            self.touched.resize(flags, false);
-            self.blocks.resize(flags * GROUP, EMPTY);
-            self.idf.resize(flags * GROUP, [0.0; LANES]);
+    fn make(&mut self, slot: u32) -> (usize, usize, usize) {
+        let place = place(slot + 1);
+        if place.0 >= self.groups.len() {
+            self.touched.resize(place.0 + 1, false);
+            self.groups.resize(place.0 + 1, [EMPTY; GROUP]);
+            self.idf.resize(place.0 + 1, [[0.0; LANES]; GROUP]);
         }
-        (at, lane)
+        place
     }
 
     /// Their products are 0 until [`show`](Self::show). They are added to all the same: a query's own items are
     /// met so often that leaving them out would be a branch that nobody can predict.
     pub(crate) fn hide<R: Records>(&mut self, r: &mut R, items: &[Handle]) -> Result<()> {
         for item in items {
-            let (at, lane) = place(item.slot());
-            let known = self.blocks.get(at);
-            if known.is_none_or(|block| block.holder[lane] == UNKNOWN) {
+            let (at, block, lane) = place(item.bits());
+            let known = self.groups.get(at);
+            if known.is_none_or(|group| group[block].holder[lane] == UNKNOWN) {
                 self.ask(r, item.slot())?;
             }
-            if let (Some(block), Some(idf)) = (self.blocks.get_mut(at), self.idf.get_mut(at))
-                && block.holder[lane] == item.bits()
+            if let (Some(group), Some(idf)) = (self.groups.get_mut(at), self.idf.get_mut(at))
+                && group[block].holder[lane] == item.bits()
             {
-                let factors = [&mut block.inverse_root[lane], &mut idf[lane]];
-                let factors = factors.map(std::mem::take);
-                self.hidden.push((item.slot(), factors));
+                let factors = [&mut group[block].inverse_root[lane], &mut idf[block][lane]];
+                self.hidden.push((item.slot(), factors.map(std::mem::take)));
             }
         }
         Ok(())
@@ -151,9 +154,9 @@ impl Sums {
     pub(crate) fn show(&mut self) {
         // The other way round, should an item have been hidden twice.
         for (slot, factors) in self.hidden.drain(..).rev() {
-            let (at, lane) = place(slot);
-            if let (Some(block), Some(idf)) = (self.blocks.get_mut(at), self.idf.get_mut(at)) {
-                [block.inverse_root[lane], idf[lane]] = factors;
+            let (at, block, lane) = place(slot + 1);
+            if let (Some(group), Some(idf)) = (self.groups.get_mut(at), self.idf.get_mut(at)) {
+                [group[block].inverse_root[lane], idf[block][lane]] = factors;
             }
         }
     }
@@ -164,7 +167,7 @@ impl Sums {
         self.show();
         self.late.clear();
         self.touched.fill(false);
-        for block in &mut self.blocks {
+        for block in self.groups.as_flattened_mut() {
             block.sums = [[0.0; 2]; LANES];
         }
     }
@@ -173,22 +176,22 @@ impl Sums {
     /// their items count for nothing. What is not known yet waits for [`catch_up`](Self::catch_up).
     #[inline(always)]
     pub(crate) fn add(&mut self, items: impl Iterator<Item = (u32, [f32; 2])>) {
-        // Slices, so that an addition need not look again for where they lie.
-        let (blocks, touched) = (self.blocks.as_mut_slice(), self.touched.as_mut_slice());
+        // Of one length, so that one comparison says that an item has its place in both.
+        let known = self.groups.len().min(self.touched.len());
+        let (groups, touched) = (&mut self.groups[..known], &mut self.touched[..known]);
         for (bits, by) in items {
-            let (at, lane) = place_of(bits);
-            let (Some(block), Some(touched)) = (blocks.get_mut(at), touched.get_mut(at / GROUP))
-            else {
-                self.late.push((bits, by));
+            let (at, block, lane) = place(bits);
+            if at >= known {
+                postpone(&mut self.late, bits, by);
                 continue;
-            };
-            let holder = block.holder[lane];
-            if holder == bits {
+            }
+            let block = &mut groups[at][block];
+            if block.holder[lane] == bits {
                 let sums = &mut block.sums[lane];
                 *sums = [sums[0] + by[0], sums[1] + by[1]];
-                *touched = true;
-            } else if holder == UNKNOWN {
-                self.late.push((bits, by));
+                touched[at] = true;
+            } else if block.holder[lane] == UNKNOWN {
+                postpone(&mut self.late, bits, by);
             }
         }
     }
@@ -216,14 +219,15 @@ impl Sums {
     /// The facts of the item now in the slot.
     #[inline]
     pub(crate) fn facts<R: Records>(&mut self, r: &mut R, slot: u32) -> Result<Option<Facts>> {
-        let (at, lane) = place(slot);
-        let known = self.blocks.get(at);
-        if known.is_none_or(|block| block.holder[lane] == UNKNOWN) {
+        let (at, block, lane) = place(slot + 1);
+        let known = self.groups.get(at);
+        if known.is_none_or(|group| group[block].holder[lane] == UNKNOWN) {
             self.ask(r, slot)?;
         }
-        let (Some(block), Some(idf)) = (self.blocks.get(at), self.idf.get(at)) else {
+        let (Some(group), Some(idf)) = (self.groups.get(at), self.idf.get(at)) else {
             return Ok(None);
         };
+        let (block, idf) = (&group[block], &idf[block]);
         Ok((block.holder[lane] != FREE).then(|| Facts {
             handle: Handle::from_bits(block.holder[lane]),
             inverse_root: block.inverse_root[lane],
@@ -233,14 +237,12 @@ impl Sums {
 
     /// Multiplies the sums and gives them to `tops`; all sums are 0 then.
     ///
-    /// The n-th largest of the groups' maxima is no larger than the n-th largest product: most groups
+    /// The n-th largest of the groups' maxima, or of maxima of several groups, is no larger than the n-th largest product: most groups
     /// are passed over for it.
     pub(crate) fn take(&mut self, factor: Factor, tops: [&mut Top; 2]) {
         self.largest.clear();
         self.products.clear();
-        let groups = self.blocks.as_chunks_mut::<GROUP>().0;
-        let idfs = self.idf.as_chunks::<GROUP>().0;
-        let all = groups.iter_mut().zip(idfs).zip(0..);
+        let all = self.groups.iter_mut().zip(&self.idf).zip(0..);
         for (touched, ((blocks, idfs), at)) in self.touched.iter_mut().zip(all) {
             if !std::mem::take(touched) {
                 continue;
@@ -269,17 +271,22 @@ impl Sums {
             self.products.push(products);
         }
         let [a, b] = tops;
+        // Some hundreds of maxima say nearly as much as thousands, and are put in order sooner.
+        let together = (self.largest.len() / 256).max(1);
         for (part, top) in [&mut *a, &mut *b].into_iter().enumerate() {
+            let largest = self.largest.chunks(together).map(|groups| {
+                let largest = groups.iter().map(|(_, largest)| largest[part]);
+                largest.fold(0.0, larger).to_bits()
+            });
             self.spare.clear();
-            self.spare
-                .extend(self.largest.iter().map(|(_, largest)| largest[part]));
+            self.spare.extend(largest);
             top.raise(&mut self.spare);
         }
         for ((at, largest), products) in self.largest.iter().zip(&self.products) {
             if largest[0] < a.floor() && largest[1] < b.floor() {
                 continue;
             }
-            let Some(blocks) = groups.get(*at as usize) else {
+            let Some(blocks) = self.groups.get(*at as usize) else {
                 continue;
             };
             let holders = blocks.iter().flat_map(|block| block.holder);
