@@ -249,17 +249,21 @@ async fn report(to: String, stop: CancellationToken) -> Result<()> {
 }
 
 fn line(status: &Status, rate: f64) -> String {
-    let checkpoint = status.checkpoint.unwrap_or_default();
     let watermark = status
         .watermark_ms
         .map_or_else(|| "none yet".to_owned(), instant);
+    let checkpoint = match &status.checkpoint {
+        Some(last) if last.last_id > 0 => format!(
+            "checkpoint {} ({} ms, {} KiB) at position {}",
+            last.last_id,
+            last.last_duration_ms,
+            last.last_bytes / 1024,
+            thousands(last.last_position),
+        ),
+        _ => "no checkpoint yet".to_owned(),
+    };
     format!(
-        "{:>7.0} events/s | {} in all | watermark {watermark} | checkpoint {} ({} ms, {} KiB) at position {}",
-        rate,
+        "{rate:>7.0} events/s | {} in all | watermark {watermark} | {checkpoint}",
         thousands(status.processed_position),
-        checkpoint.last_id,
-        checkpoint.last_duration_ms,
-        checkpoint.last_bytes / 1024,
-        thousands(checkpoint.last_position),
     )
 }
