@@ -106,14 +106,7 @@ impl Engine {
         group: usize,
         entry: &mut Entry<P>,
     ) -> Result<()> {
-        let key_group = self.group_at(group);
-        for snapshot in &mut self.snapshots {
-            if snapshot.wants(entry.modified, entry.captured) {
-                table.write(snapshot, key_group, entry, self.max_value)?;
-            }
-        }
-        entry.captured = self.epoch - 1;
-        Ok(())
+        self.preserve_in(table, group, entry, |_| true)
     }
 
     /// As [`preserve`](Self::preserve), of a row that has just come from the backend: a snapshot that reads all rows there
@@ -124,9 +117,20 @@ impl Engine {
         group: usize,
         entry: &mut Entry<P>,
     ) -> Result<()> {
+        self.preserve_in(table, group, entry, |snapshot| !snapshot.reads_all())
+    }
+
+    #[inline(always)]
+    fn preserve_in<P>(
+        &mut self,
+        table: &RowsOf<'_, P>,
+        group: usize,
+        entry: &mut Entry<P>,
+        concerns: impl Fn(&Snapshot) -> bool,
+    ) -> Result<()> {
         let key_group = self.group_at(group);
         for snapshot in &mut self.snapshots {
-            if !snapshot.reads_all() && snapshot.wants(entry.modified, entry.captured) {
+            if concerns(snapshot) && snapshot.wants(entry.modified, entry.captured) {
                 table.write(snapshot, key_group, entry, self.max_value)?;
             }
         }

@@ -105,7 +105,8 @@ impl Job {
         let place = config.checkpoint.dir.clone();
         let place = place.unwrap_or_else(|| dir.checkpoints());
         let blobs = open_place(&place, Access::Write)?;
-        // Beside the budget for state: three times that while a file is made, and as much by compaction.
+        // Beside the budget for state: three times that while a file is made. A compaction takes more: a part of each file
+        // that has rows of the same key group.
         let buffer = (config.state.memory_budget.0 / 64).clamp(1 << 20, 16 << 20) as usize;
         let options = StoreOptions::default()
             .with_buffer_bytes(buffer)

@@ -52,10 +52,13 @@ impl Peers {
 
     /// Keeps a user's history.
     pub(crate) fn put(&mut self, who: Handle, record: &UserRecord) {
-        if self.cells.is_empty() {
-            self.cells.resize(self.mask + 1, Peer::default());
+        let at = who.slot() as usize & self.mask;
+        if at >= self.cells.len() {
+            // Slots are used from 0 on: who has few users has few places.
+            self.cells
+                .resize((at + 1).next_power_of_two(), Peer::default());
         }
-        if let Some(cell) = self.cells.get_mut(who.slot() as usize & self.mask) {
+        if let Some(cell) = self.cells.get_mut(at) {
             cell.who = who.bits();
             cell.last_ms = record.last_ms;
             let items = record.history.items();
@@ -141,6 +144,7 @@ mod tests {
         assert!(peers.get(ann).is_none());
         peers.put(ann, &record(2));
         peers.put(ann, &record(3));
+        assert_eq!(peers.cells.len(), 4, "as many places as slots are used");
         let (items, weights) = peers.get(ann).unwrap().history();
         assert_eq!(items, [0, 1, 2].map(|n| Handle::new(n, 1).bits()));
         assert_eq!(weights, [0.0_f32, 1.0, 2.0].map(f32::to_bits));
