@@ -5,13 +5,16 @@
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use state_backend::{
-    Codec, PumpBudget, PumpStatus, SnapshotKind, StateStore, StoreOptions, ValueDef, ValueState,
+    Codec, DeltaChunk, PreparedKey, PumpBudget, PumpStatus, SnapshotKind, StateStore, StoreOptions,
+    ValueDef, ValueState,
 };
 use std::collections::HashMap;
 
 const KEYS: usize = 1_000_000;
 /// Operations of one measured run.
 const OPS: usize = 1_000_000;
+/// Keys that are known before the first of them is used.
+const AHEAD: usize = 16;
 /// Operations between two calls of `pump`.
 const BATCH: usize = 1_000;
 
@@ -82,6 +85,57 @@ fn filled() -> (StateStore, ValueState<Row>) {
     (store, state)
 }
 
+/// As a runtime does it that has the next elements at hand.
+fn update_known(store: &mut StateStore, state: &ValueState<Row>, uses: &[u32]) {
+    let max = store.max_parallelism();
+    let keys = uses.iter().map(|&index| key(u64::from(index)));
+    let keys: Vec<_> = keys.map(|key| PreparedKey::new(&key, max)).collect();
+    for key in &keys {
+        store.scope_of(key).prefetch();
+    }
+    for key in &keys {
+        let mut scope = store.scope_of(key);
+        state.update(&mut scope, change).expect("in memory");
+    }
+}
+
+/// Full snapshots one after the other, in slices between batches, as a runtime takes them.
+struct Snapshots {
+    store: StateStore,
+    state: ValueState<Row>,
+    chunks: Vec<DeltaChunk>,
+    id: u64,
+}
+
+impl Snapshots {
+    fn begin((store, state): (StateStore, ValueState<Row>)) -> Self {
+        let mut own = Self {
+            store,
+            state,
+            chunks: Vec::new(),
+            id: 0,
+        };
+        own.next();
+        own
+    }
+
+    fn next(&mut self) {
+        self.id += 1;
+        let begun = self.store.begin_snapshot(self.id, SnapshotKind::Full);
+        begun.expect("a new id");
+    }
+
+    fn slice(&mut self) {
+        let budget = PumpBudget::entries(BATCH as u32);
+        let status = self.store.pump(budget, &mut self.chunks);
+        if matches!(status, Ok(PumpStatus::SnapshotDone(_))) {
+            self.store.acknowledge(self.id).expect("done");
+            self.next();
+        }
+        self.chunks.clear();
+    }
+}
+
 fn read_modify_write(c: &mut Criterion) {
     let mut group = c.benchmark_group("state/rmw_1m");
     group
@@ -110,30 +164,36 @@ fn read_modify_write(c: &mut Criterion) {
                 }
             });
         });
-        group.bench_function(BenchmarkId::new("memory_during_snapshots", name), |b| {
+        group.bench_function(BenchmarkId::new("memory_known_ahead", name), |b| {
             let (mut store, state) = filled();
-            let mut chunks = Vec::new();
-            let mut id = 0;
-            store
-                .begin_snapshot(id, SnapshotKind::Full)
-                .expect("the first");
+            b.iter(|| {
+                for uses in uses.chunks(AHEAD) {
+                    update_known(&mut store, &state, uses);
+                }
+            });
+        });
+        group.bench_function(BenchmarkId::new("memory_during_snapshots", name), |b| {
+            let mut snapshots = Snapshots::begin(filled());
             b.iter(|| {
                 for batch in uses.chunks(BATCH) {
                     for &index in batch {
-                        let mut scope = store.scope(&key(u64::from(index)));
-                        state.update(&mut scope, change).expect("in memory");
+                        let mut scope = snapshots.store.scope(&key(u64::from(index)));
+                        let updated = snapshots.state.update(&mut scope, change);
+                        updated.expect("in memory");
                     }
-                    // As a runtime does it: one slice between two batches, and the next snapshot
-                    // as soon as one is done.
-                    let status = store.pump(PumpBudget::entries(1_000), &mut chunks);
-                    if matches!(status, Ok(PumpStatus::SnapshotDone(_))) {
-                        store.acknowledge(id).expect("done");
-                        id += 1;
-                        store
-                            .begin_snapshot(id, SnapshotKind::Full)
-                            .expect("a new id");
+                    snapshots.slice();
+                }
+            });
+        });
+        let ahead = "memory_known_ahead_during_snapshots";
+        group.bench_function(BenchmarkId::new(ahead, name), |b| {
+            let mut snapshots = Snapshots::begin(filled());
+            b.iter(|| {
+                for batch in uses.chunks(BATCH) {
+                    for uses in batch.chunks(AHEAD) {
+                        update_known(&mut snapshots.store, &snapshots.state, uses);
                     }
-                    chunks.clear();
+                    snapshots.slice();
                 }
             });
         });

@@ -160,15 +160,18 @@ impl<'a> KeyScope<'a> {
         }
     }
 
-    /// Brings this key's rows, those of maps excepted, from main memory near to the processor.
+    /// Has this key's rows, those of maps excepted, brought from main memory near to the processor, and does not wait
+    /// for them.
     ///
-    /// Changes nothing, and reads nothing that was evicted. Worth it for the keys of a small batch before
+    /// Changes nothing, and reads nothing that was evicted. Worth it for the keys of a small batch (16, say) before
     /// their elements are worked off, when the state [has outgrown](StateStore::outgrows_caches) the
     /// processor's caches: look-ups wait for memory one after the other, these reads at the same time.
     #[inline]
     pub fn prefetch(&mut self) {
-        for table in &self.store.tables {
-            table.prefetch(self.group, self.hash);
+        for slot in 0..self.store.tables.len() {
+            if self.store.tables[slot].prefetch_index(self.group, self.hash) {
+                self.store.ask(slot, self.group, self.hash);
+            }
         }
     }
 
@@ -204,13 +207,9 @@ impl<'a> KeyScope<'a> {
         self.open_at(slot, place)
     }
 
-    /// As [`open`](Self::open), at the entry of a map.
+    /// Where the row of a map's entry is.
     #[inline(always)]
-    pub(crate) fn open_entry<P: Send + 'static, Q: KeyLike + ?Sized>(
-        &mut self,
-        slot: usize,
-        map_key: &Q,
-    ) -> Result<(&mut Table<P>, &mut Engine, Addr<'_>)> {
+    fn entry_place<Q: KeyLike + ?Sized>(&mut self, map_key: &Q) -> Place {
         let words = if self.words.is_short() {
             map_key
                 .key_words()
@@ -218,14 +217,40 @@ impl<'a> KeyScope<'a> {
         } else {
             None
         };
-        let place = match words {
+        match words {
             Some(words) => Place::short(words, self.end),
             None => {
                 let start = self.write_own();
                 map_key.write_key(&mut self.store.row);
                 Place::written(&self.store.row, start)
             }
-        };
+        }
+    }
+
+    /// As [`prefetch`](Self::prefetch), the entry of a map.
+    #[inline]
+    pub(crate) fn prefetch_entry<P: Send + 'static, Q: KeyLike + ?Sized>(
+        &mut self,
+        slot: usize,
+        map_key: &Q,
+    ) -> Result<()> {
+        let hash = self.entry_place(map_key).hash;
+        let table = self.store.table::<P>(slot)?;
+        if let Some(group) = table.groups.get(self.group) {
+            group.rows.prefetch_index(hash);
+            self.store.ask(slot, self.group, hash);
+        }
+        Ok(())
+    }
+
+    /// As [`open`](Self::open), at the entry of a map.
+    #[inline(always)]
+    pub(crate) fn open_entry<P: Send + 'static, Q: KeyLike + ?Sized>(
+        &mut self,
+        slot: usize,
+        map_key: &Q,
+    ) -> Result<(&mut Table<P>, &mut Engine, Addr<'_>)> {
+        let place = self.entry_place(map_key);
         self.open_at(slot, place)
     }
 
@@ -254,6 +279,9 @@ impl<'a> KeyScope<'a> {
         slot: usize,
         place: Place,
     ) -> Result<(&mut Table<P>, &mut Engine, Addr<'_>)> {
+        if !self.store.asked.is_empty() {
+            self.store.ask_rows();
+        }
         self.store.hold_budget()?;
         let StateStore {
             tables,

@@ -69,8 +69,8 @@ impl<UK: StateKey, V: Send + 'static> MapState<UK, V> {
         Ok(self.get(scope, map_key)?.is_some())
     }
 
-    /// Brings entries from main memory near to the processor, those that were evicted excepted: before
-    /// several of a large map are read or changed one by one. Changes nothing.
+    /// Has entries brought from main memory near to the processor, those that were evicted excepted, and does not wait
+    /// for them: before several of a large map are read or changed one by one. Changes nothing.
     ///
     /// # Errors
     /// The handle is of another store.
@@ -85,10 +85,7 @@ impl<UK: StateKey, V: Send + 'static> MapState<UK, V> {
         Q: KeyLike + ?Sized + 'q,
     {
         for map_key in map_keys {
-            let (table, _, addr) = scope.open_entry::<V, Q>(self.slot, map_key)?;
-            if let Some(group) = table.groups.get(addr.group) {
-                group.prefetch(addr.hash);
-            }
+            scope.prefetch_entry::<V, Q>(self.slot, map_key)?;
         }
         Ok(())
     }

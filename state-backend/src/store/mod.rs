@@ -1,5 +1,6 @@
 //! The store: all keyed state of one subtask.
 
+mod asked;
 pub(crate) mod frozen;
 mod memory_budget;
 mod read_ahead;
@@ -23,6 +24,7 @@ use crate::{
     row_key::hash_words,
     table::{Table, any::AnyTable, rows::RowFormat, sweep::SweepCursor},
 };
+use asked::Asked;
 use std::{
     any::Any,
     collections::{BTreeMap, HashMap},
@@ -45,6 +47,7 @@ pub struct StateStore {
     pub(crate) engine: Engine,
     /// The current key, if it is long: group, key, namespace, map key. Kept to be reused.
     pub(crate) row: Vec<u8>,
+    pub(crate) asked: Asked,
     max: MaxParallelism,
     slots: HashMap<String, usize>,
     /// Restored, and not registered yet.
@@ -159,6 +162,7 @@ impl StateStore {
                 evicted_settled: 0,
             },
             row: Vec::with_capacity(64),
+            asked: Asked::default(),
             max: options.max_parallelism,
             slots: HashMap::new(),
             dormant: BTreeMap::new(),

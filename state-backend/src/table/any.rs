@@ -20,8 +20,11 @@ pub(crate) trait AnyTable: Any + Debug + Send {
     fn migrates(&self) -> bool;
     /// Live rows in the table, and deleted or evicted ones still remembered.
     fn counts(&self) -> (u64, u64);
-    /// See [`KeyScope::prefetch`](crate::KeyScope::prefetch).
-    fn prefetch(&self, group: usize, hash: u64);
+    /// Asks for what a look-up of a key's row reads first; whether there is such a row: those of a map have keys of
+    /// their own.
+    fn prefetch_index(&self, group: usize, hash: u64) -> bool;
+    /// Asks for a row whose part of the index has been asked for.
+    fn prefetch_row(&self, group: usize, hash: u64);
 
     fn capture(&mut self, engine: &mut Engine, snapshot: usize, work: &mut Work) -> Result<bool>;
     fn sweep(
@@ -102,12 +105,20 @@ impl<P: Send + 'static> AnyTable for Table<P> {
     }
 
     #[inline]
-    fn prefetch(&self, group: usize, hash: u64) {
-        // the rows of a map have keys of their own
-        if self.kind != StateKind::Map
-            && let Some(group) = self.groups.get(group)
-        {
-            group.prefetch(hash);
+    fn prefetch_index(&self, group: usize, hash: u64) -> bool {
+        match self.groups.get(group) {
+            Some(group) if self.kind != StateKind::Map => {
+                group.rows.prefetch_index(hash);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    #[inline]
+    fn prefetch_row(&self, group: usize, hash: u64) {
+        if let Some(group) = self.groups.get(group) {
+            group.rows.prefetch_item(hash);
         }
     }
 

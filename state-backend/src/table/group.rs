@@ -64,17 +64,6 @@ impl<P> Group<P> {
         bytes
     }
 
-    /// Reads what a look-up of this row will read. Look-ups of several rows wait for memory one after the
-    /// other; these reads do not wait for each other.
-    #[inline]
-    pub(crate) fn prefetch(&self, hash: u64) {
-        let found = self.rows.find(hash, |entry| {
-            std::hint::black_box(entry.modified);
-            true
-        });
-        std::hint::black_box(found.is_some());
-    }
-
     /// The entry in a place known to be taken.
     #[inline]
     pub(crate) fn entry(&self, place: usize) -> &Entry<P> {

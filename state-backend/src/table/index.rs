@@ -8,6 +8,8 @@
 //! What only has the line in common is told apart without reading a row, and half a hash is also all that is needed to
 //! move a slot, so neither growth nor removal touches rows.
 
+use prefetch_index::prefetch_index;
+
 /// Where rows are, by half of their hash.
 #[derive(Debug, Default)]
 pub(super) struct Index {
@@ -96,6 +98,20 @@ impl Index {
             }
         }
         None
+    }
+
+    /// Asks for the line that a look-up of this hash begins with, and does not wait for it.
+    #[inline(always)]
+    pub(super) fn prefetch(&self, hash: u64) {
+        prefetch_index(&self.lines, self.home(mark_of(hash)));
+    }
+
+    /// Where the row with this hash lies in nearly every case.
+    #[inline(always)]
+    pub(super) fn guess(&self, hash: u64) -> Option<usize> {
+        let mark = mark_of(hash);
+        let place = self.lines.get(self.home(mark))?.only(mark);
+        (place as usize).checked_sub(1)
     }
 
     pub(super) fn len(&self) -> usize {

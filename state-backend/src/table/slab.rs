@@ -9,6 +9,7 @@
 
 use super::index::{Index, MOST};
 use crate::row_key::RowKey;
+use prefetch_index::prefetch_index;
 
 /// What has a key to be found by.
 pub(crate) trait Keyed {
@@ -131,6 +132,22 @@ impl<T> Slab<T> {
         match piece.get_mut(place % Self::PIECE)? {
             Place::Full(item) => Some(item),
             Place::Vacant(_) => None,
+        }
+    }
+
+    /// Asks for what a look-up of this hash reads first, and does not wait for it.
+    #[inline(always)]
+    pub(crate) fn prefetch_index(&self, hash: u64) {
+        self.index.prefetch(hash);
+    }
+
+    /// Asks for the item that has this hash, which takes a look into the index, and does not wait for it.
+    #[inline(always)]
+    pub(crate) fn prefetch_item(&self, hash: u64) {
+        if let Some(place) = self.index.guess(hash)
+            && let Some(piece) = self.pieces.get(place >> Self::BITS)
+        {
+            prefetch_index(piece, place % Self::PIECE);
         }
     }
 
