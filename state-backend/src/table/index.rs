@@ -8,7 +8,7 @@
 //! What only has the line in common is told apart without reading a row, and half a hash is also all that is needed to
 //! move a slot, so neither growth nor removal touches rows.
 
-use prefetch_index::prefetch_index;
+use super::prefetch::prefetch;
 
 /// Where rows are, by half of their hash.
 #[derive(Debug, Default)]
@@ -103,7 +103,7 @@ impl Index {
     /// Asks for the line that a look-up of this hash begins with, and does not wait for it.
     #[inline(always)]
     pub(super) fn prefetch(&self, hash: u64) {
-        prefetch_index(&self.lines, self.home(mark_of(hash)));
+        prefetch(&self.lines, self.home(mark_of(hash)));
     }
 
     /// Where the row with this hash lies in nearly every case.

@@ -15,6 +15,7 @@ pub(crate) mod evict;
 pub(crate) mod group;
 mod index;
 mod intake;
+mod prefetch;
 mod pull;
 mod remove;
 mod restore;

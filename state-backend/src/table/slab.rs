@@ -7,9 +7,11 @@
 //! however long that takes, meets each row that was there all the time once. Only [`compact`](Slab::compact)
 //! moves rows, and says which.
 
-use super::index::{Index, MOST};
+use super::{
+    index::{Index, MOST},
+    prefetch::prefetch,
+};
 use crate::row_key::RowKey;
-use prefetch_index::prefetch_index;
 
 /// What has a key to be found by.
 pub(crate) trait Keyed {
@@ -147,7 +149,7 @@ impl<T> Slab<T> {
         if let Some(place) = self.index.guess(hash)
             && let Some(piece) = self.pieces.get(place >> Self::BITS)
         {
-            prefetch_index(piece, place % Self::PIECE);
+            prefetch(piece, place % Self::PIECE);
         }
     }
 
