@@ -87,6 +87,26 @@
 //! version and a migration. A state that was stored with another kind, type or version is an error
 //! when it is registered, never garbage.
 //!
+//! # Many keys at a time
+//!
+//! In a table larger than the processor's caches a look-up waits for main memory. Who knows the next keys, as a runtime
+//! does that has a batch of events at hand, asks for the rows of 16 or so before the first is used:
+//!
+//! ```
+//! use state_backend::{PreparedKey, StateStore, StoreOptions, ValueDef};
+//!
+//! let mut store = StateStore::open(StoreOptions::new())?;
+//! let clicks = store.value(&ValueDef::<u64>::new("clicks"))?;
+//! let users = ["ada", "bob", "cleo"].map(|user| PreparedKey::new(user, store.max_parallelism()));
+//! for user in &users {
+//!     store.scope_of(user).prefetch(); // waits for nothing
+//! }
+//! for user in &users {
+//!     clicks.update_or_insert_with(&mut store.scope_of(user), || 0, |count| *count += 1)?;
+//! }
+//! # Ok::<(), state_backend::Error>(())
+//! ```
+//!
 //! # Snapshots
 //!
 //! [`begin_snapshot`](StateStore::begin_snapshot) takes constant time; [`pump`](StateStore::pump),
@@ -150,7 +170,7 @@
 //!
 //! * **memory**: nothing beneath. All state stays in the tables, a write beyond the budget is an
 //!   error. The fastest restore of small state; the first choice while state fits.
-//! * **fs** (feature `fs`): a log of files with every key in memory (about 60 bytes a key) and one
+//! * **fs** (feature `fs`): a log of files with every key in memory (about 30 bytes a row) and one
 //!   read of the disk a miss. For large values, and writes far beyond the budget.
 //! * **redb** (feature `redb`): a B-tree. Keys and values on disk, ordered scans. For more keys than
 //!   memory holds; uniform random writes far beyond the budget are slow in any B-tree.
