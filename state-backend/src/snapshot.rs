@@ -78,6 +78,13 @@ impl Work {
         self.left -= 8 + (bytes / 32) as i64;
     }
 
+    /// Rows that went to the backend, which cleans up as it takes them: some microseconds each. A quarter is left
+    /// whatever they cost, or a store that always evicts would come to nothing else.
+    pub(crate) fn evicted(&mut self, rows: u64) {
+        let cost = i64::try_from(rows).unwrap_or(i64::MAX).saturating_mul(48);
+        self.left = self.left.saturating_sub(cost).max(self.left / 4);
+    }
+
     #[inline]
     pub(crate) fn is_spent(&self) -> bool {
         self.left <= 0
@@ -86,6 +93,18 @@ impl Work {
     pub(crate) fn entries_left(&self) -> usize {
         (self.left / 8).max(1) as usize
     }
+
+    /// Rows that may still be read from the backend one after the other, from a disk that is the system's cache.
+    pub(crate) fn reads_left(&self) -> usize {
+        (self.left / Self::READ).max(1) as usize
+    }
+
+    /// Rows that were read from the backend, one after the other.
+    pub(crate) fn read(&mut self, rows: usize) {
+        self.left -= rows as i64 * Self::READ;
+    }
+
+    const READ: i64 = 40;
 }
 
 /// One begun snapshot that is neither acknowledged nor abandoned.
@@ -140,6 +159,8 @@ pub(crate) struct Cursor {
 pub(crate) enum Phase {
     #[default]
     Start,
+    /// Through what was evicted, to drop what is known elsewhere by now.
+    Settling { next: usize },
     /// Through the list of changes.
     Dirty { next: usize },
     /// Through all rows.

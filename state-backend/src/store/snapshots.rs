@@ -12,7 +12,7 @@ use crate::{
 use std::ops::ControlFlow;
 
 /// Bytes of maintenance asked of the backend in one slice, for each entry of the slice.
-const MAINTENANCE_BYTES: u64 = 128;
+const MAINTENANCE_BYTES: u64 = 64;
 
 impl StateStore {
     /// Begins a snapshot of the state as it is now, in constant time: nothing is copied or written
@@ -74,7 +74,9 @@ impl StateStore {
         if self.engine.asked_at != self.engine.evicted {
             self.engine.measure_backend();
         }
+        let before = self.engine.evicted;
         self.hold_budget()?;
+        work.evicted(self.engine.evicted - before);
         if let Some(index) = self.engine.snapshots.iter().position(|s| s.running) {
             let captured = self.capture(index, &mut work);
             let snapshot = &mut self.engine.snapshots[index];
@@ -97,13 +99,14 @@ impl StateStore {
             self.engine.running -= 1;
             return Ok(PumpStatus::SnapshotDone(snapshot.id));
         }
-        let swept = self.sweep_slice(&mut work)?;
-        let bytes = u64::from(budget.entries) * MAINTENANCE_BYTES;
+        if !self.sweep_slice(&mut work)? || work.is_spent() {
+            return Ok(PumpStatus::Working);
+        }
+        let bytes = work.entries_left() as u64 * MAINTENANCE_BYTES;
         let maintained = self.engine.backend.maintain(bytes)?;
-        Ok(if swept && maintained == Maintenance::Idle {
-            PumpStatus::Idle
-        } else {
-            PumpStatus::Working
+        Ok(match maintained {
+            Maintenance::Idle => PumpStatus::Idle,
+            Maintenance::Pending => PumpStatus::Working,
         })
     }
 
@@ -156,7 +159,7 @@ impl StateStore {
                     Phase::Beneath { after } => after.take(),
                     _ => None,
                 };
-                let (limit, mut seen, mut last) = (work.entries_left(), 0, None);
+                let (limit, mut seen, mut last) = (work.reads_left(), 0, None);
                 let bytes = sink.write(entry.id, group, |chunk| {
                     let before = chunk.bytes();
                     let mut take = |key: &[u8], value: &[u8]| {
@@ -183,7 +186,8 @@ impl StateStore {
                     }
                     Ok::<_, Error>(chunk.bytes() - before)
                 })?;
-                work.encoded(bytes + seen * 32);
+                work.read(seen);
+                work.encoded(bytes);
                 if last.is_some() {
                     cursor.phase = Phase::Beneath { after: last };
                 } else {

@@ -68,7 +68,19 @@ impl<P: Send + 'static> Table<P> {
                 return Ok(false);
             }
             match &mut cursor.phase {
-                Phase::Start => cursor.phase = self.first_phase(engine, index, at, work),
+                Phase::Start => {
+                    self.forget_settled(engine, at, work);
+                    cursor.phase = Phase::Settling { next: 0 };
+                }
+                Phase::Settling { next } => {
+                    if self.drop_ghosts(engine, at, next, work) {
+                        cursor.phase = if self.list_serves(engine, index, at) {
+                            Phase::Dirty { next: 0 }
+                        } else {
+                            Phase::Scan { next: 0 }
+                        };
+                    }
+                }
                 Phase::Dirty { next } => {
                     match self.groups[at].dirty.get(*next) {
                         Some((_, place)) => {
@@ -123,13 +135,8 @@ impl<P: Send + 'static> Table<P> {
         !snapshot.full && self.groups[at].dirty.is_complete_since(snapshot.base)
     }
 
-    fn first_phase(
-        &mut self,
-        engine: &mut Engine,
-        index: usize,
-        at: usize,
-        work: &mut Work,
-    ) -> Phase {
+    /// Takes what nobody has to be told of any more off the list of changes, and out of the table where it is deleted.
+    fn forget_settled(&mut self, engine: &mut Engine, at: usize, work: &mut Work) {
         let (settled, pinned) = (engine.settled(), engine.pinned);
         let full_running = engine.full_running();
         let group = &mut self.groups[at];
@@ -147,21 +154,11 @@ impl<P: Send + 'static> Table<P> {
                 spent.push(place);
             }
         });
-        if !full_running {
-            (0..group.ghosts.len()).for_each(|_| work.looked());
-            let freed = group.retain_ghosts(|ghost| ghost.modified > settled);
-            engine.add_used(-freed);
-        }
         for place in spent {
             // One place may have been listed twice.
             if self.groups[at].rows.get(place).is_some() {
                 self.bury(engine, at, place);
             }
-        }
-        if self.list_serves(engine, index, at) {
-            Phase::Dirty { next: 0 }
-        } else {
-            Phase::Scan { next: 0 }
         }
     }
 
@@ -292,7 +289,7 @@ impl<P: Send + 'static> Table<P> {
         work: &mut Work,
     ) -> Result<bool> {
         let group = engine.group_at(at);
-        let limit = work.entries_left();
+        let limit = work.reads_left();
         let Engine {
             backend, snapshots, ..
         } = engine;
@@ -336,7 +333,8 @@ impl<P: Send + 'static> Table<P> {
                 reason,
             ));
         }
-        work.encoded(seen * 256 + bytes);
+        work.read(seen);
+        work.encoded(bytes);
         let done = last.is_none();
         if last.is_some() {
             *after = last;

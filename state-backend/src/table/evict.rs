@@ -1,7 +1,7 @@
 //! Making room: rows that were not used lately go to the backend.
 //!
 //! Second chance: a clock hand goes through the places of all groups, spares what was used since it last came by,
-//! and takes the rest, a few hundred rows a step: each is a pause for whoever owns the store.
+//! and takes the rest, some dozen rows a step: each is a pause for whoever owns the store.
 
 use super::{
     Table,
@@ -11,8 +11,8 @@ use super::{
 use crate::{Change, Error, Result, engine::Engine};
 use std::ops::Range;
 
-/// Most rows that one step evicts, some tenths of a millisecond.
-pub(crate) const STEP_ROWS: usize = 256;
+/// Most rows that one step evicts, some tenths of a millisecond with what the backend does for it.
+pub(crate) const STEP_ROWS: usize = 64;
 /// Most places that one step looks at.
 const STEP_PLACES: usize = 512;
 /// Most rows written to the backend at once when all are.

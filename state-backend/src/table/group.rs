@@ -6,7 +6,7 @@ use super::{
     slab::Slab,
 };
 use crate::{KeyWords, row_key::RowKey};
-use std::{collections::BTreeSet, convert::Infallible};
+use std::collections::BTreeSet;
 
 #[derive(Debug)]
 pub(crate) struct Group<P> {
@@ -109,37 +109,6 @@ impl<P> Group<P> {
         let heap = ghost.key.heap_bytes();
         self.ghosts.insert(hash, ghost);
         (grown + heap) as i64
-    }
-
-    /// Drops the ghosts that `keep` does not keep; returns the memory that freed. Not while somebody goes through
-    /// the ghosts of this group.
-    pub(crate) fn retain_ghosts(&mut self, keep: impl Fn(&Ghost) -> bool) -> i64 {
-        if self.ghosts.is_empty() {
-            return 0;
-        }
-        let before = self.ghosts.bytes() as i64;
-        let mut heap = 0;
-        if !self.ghosts.iter().any(&keep) {
-            heap = self
-                .ghosts
-                .iter()
-                .map(|ghost| ghost.key.heap_bytes())
-                .sum::<u64>() as i64;
-            self.ghosts = Slab::new();
-            return heap + before;
-        }
-        for place in 0..self.ghosts.places() {
-            if self.ghosts.get(place).is_some_and(|ghost| !keep(ghost)) {
-                let dropped = self.ghosts.take(place);
-                heap += dropped.map_or(0, |ghost| ghost.key.heap_bytes()) as i64;
-            }
-        }
-        if self.ghosts.len() * 4 < self.ghosts.capacity() {
-            let Ok(()) = self
-                .ghosts
-                .compact(usize::MAX, |_, _| Ok::<_, Infallible>(()));
-        }
-        heap + before - self.ghosts.bytes() as i64
     }
 }
 

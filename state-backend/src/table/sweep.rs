@@ -1,15 +1,19 @@
 //! Removing expired state that nobody reads: in the background, and a few entries with each access.
 
-use super::{Table, entry::Ghost, rows::Unexpired};
+use super::{Table, entry::Ghost, rows::Unexpired, slab::Slab};
 use crate::{
     Change, Error, Result, engine::Engine, row_key::RowKey, row_key::hash_row, snapshot::Work,
 };
-use std::ops::ControlFlow;
+use std::{convert::Infallible, ops::ControlFlow};
+
+/// Most ghosts that are moved together at once.
+const COMPACTED: usize = 2048;
 
 /// How far a sweep has come in a table.
 #[derive(Debug, Default)]
 pub(crate) struct SweepCursor {
     pub(crate) group: usize,
+    ghost: usize,
     place: usize,
     /// Through the table's rows; now through the backend's, after this one.
     beneath: Option<Option<Vec<u8>>>,
@@ -30,14 +34,11 @@ impl<P: Send + 'static> Table<P> {
         work: &mut Work,
     ) -> Result<bool> {
         let expires = self.expires_in_background();
-        let settled = engine.settled();
         while cursor.group < self.groups.len() {
             let at = cursor.group;
             work.looked();
-            let group = &mut self.groups[at];
-            if cursor.place == 0 && cursor.beneath.is_none() {
-                let freed = group.retain_ghosts(|ghost| ghost.modified > settled);
-                engine.add_used(-freed);
+            if !self.drop_ghosts(engine, at, &mut cursor.ghost, work) {
+                return Ok(false);
             }
             let worthwhile = expires || self.groups[at].tombstones > 0;
             while worthwhile
@@ -70,6 +71,46 @@ impl<P: Send + 'static> Table<P> {
             }
         }
         Ok(true)
+    }
+
+    /// Goes on dropping the ghosts of a group that nobody has to be told of any more, from a place on; returns whether
+    /// it is through. Not while somebody goes through them.
+    pub(super) fn drop_ghosts(
+        &mut self,
+        engine: &mut Engine,
+        at: usize,
+        next: &mut usize,
+        work: &mut Work,
+    ) -> bool {
+        let ghosts = &mut self.groups[at].ghosts;
+        // A snapshot of all state is told by them what it has.
+        if *next >= ghosts.places() || engine.full_running() {
+            return true;
+        }
+        let (settled, before) = (engine.settled(), ghosts.bytes());
+        let mut freed = 0;
+        while *next < ghosts.places() {
+            if work.is_spent() {
+                break;
+            }
+            work.looked();
+            if ghosts.get(*next).is_some_and(|g| g.modified <= settled)
+                && let Some(ghost) = ghosts.take(*next)
+            {
+                work.looked();
+                freed += ghost.key.heap_bytes();
+            }
+            *next += 1;
+        }
+        let through = *next >= ghosts.places();
+        if through && ghosts.is_empty() {
+            *ghosts = Slab::new();
+        } else if through && ghosts.len() * 4 < ghosts.capacity() {
+            let Ok(()) = ghosts.compact(COMPACTED, |_, _| Ok::<_, Infallible>(()));
+            *next = ghosts.places();
+        }
+        engine.used = engine.used.saturating_sub(freed + before - ghosts.bytes());
+        through
     }
 
     fn sweep_place(
@@ -135,7 +176,7 @@ impl<P: Send + 'static> Table<P> {
         let Some(ttl) = self.ttl else {
             return Ok(None);
         };
-        let (limit, now) = (work.entries_left(), engine.now);
+        let (limit, now) = (work.reads_left(), engine.now);
         let (mut seen, mut last, mut failed) = (0, None, None);
         let mut expired: Vec<Vec<u8>> = Vec::new();
         let (rows, group) = (&*self.rows, &self.groups[at]);
@@ -171,7 +212,8 @@ impl<P: Send + 'static> Table<P> {
                 reason,
             ));
         }
-        work.encoded(seen * 32 + expired.len() * 512);
+        work.read(seen);
+        work.encoded(expired.len() * 512);
         let changes: Vec<_> = expired
             .iter()
             .map(|row| Change {

@@ -3,4 +3,5 @@
 
 mod model;
 mod restore;
+mod slices;
 mod states;
