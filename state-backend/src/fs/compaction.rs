@@ -9,6 +9,9 @@ use super::log::{Frame, HEADER_LEN, Kind, Position};
 use crate::disk::Work;
 use crate::{Error, Maintenance, Result, StateId};
 
+/// What a look-up in the index costs, in bytes copied.
+const LOOK_UP: u64 = 128;
+
 /// A segment being emptied.
 #[derive(Debug)]
 pub(super) struct Compaction {
@@ -138,7 +141,7 @@ impl FsBackend {
         })
     }
 
-    /// Copies what is live from `from` on; returns where to go on, or `None` at the end.
+    /// Copies what is live from `from` on, as far as the budget goes; returns where to go on, or `None` at the end.
     fn copy_live(
         &mut self,
         victim: u32,
@@ -151,12 +154,14 @@ impl FsBackend {
             return Ok(None);
         }
         let mut window = self.scratch.take();
-        let mut take = budget.max(4096).min(end - from);
-        let mut at = 0;
+        let budget = budget.max(4096);
+        let mut take = budget.min(end - from);
+        let (mut at, mut cost) = (0, 0);
         loop {
             window.resize(take as usize, 0);
             self.segments.read_bytes(victim, from, &mut window)?;
-            while let Some(len) = Frame::len_at(&window[at..])
+            while cost < budget
+                && let Some(len) = Frame::len_at(&window[at..])
                 && let Some(bytes) = window.get(at..at + len)
             {
                 let Some(frame) = Frame::decode(bytes) else {
@@ -164,6 +169,7 @@ impl FsBackend {
                 };
                 self.copy_frame(victim, oldest, from + at as u64, &frame)?;
                 at += len;
+                cost += cost_of(len as u64);
             }
             if at > 0 {
                 break;
@@ -193,23 +199,24 @@ impl FsBackend {
             offset: offset as u32,
             len: frame.len() as u32,
         };
-        let current = self.index.get(state, frame.key);
-        let needed = match frame.kind {
-            Kind::Put => current == Some(from),
-            Kind::Delete => !oldest && current.is_none(),
-            Kind::Clear => false,
+        let segments = &mut self.segments;
+        let mut append = || {
+            segments.make_room(frame.len() as u64)?;
+            Ok(segments.append(&Frame {
+                ends_batch: true,
+                ..*frame
+            }))
         };
-        if !needed {
-            return Ok(());
-        }
-        self.segments.make_room(frame.len() as u64)?;
-        let to = self.segments.append(&Frame {
-            ends_batch: true,
-            ..*frame
-        });
-        if frame.kind == Kind::Put {
-            self.index.insert(state, frame.key, to);
-            self.segments.kill(from);
+        match frame.kind {
+            Kind::Put => {
+                if self.index.relocate(state, frame.key, from, append)? {
+                    self.segments.kill(from);
+                }
+            }
+            Kind::Delete if !oldest && self.index.get(state, frame.key).is_none() => {
+                append()?;
+            }
+            Kind::Delete | Kind::Clear => {}
         }
         Ok(())
     }
@@ -250,6 +257,11 @@ impl FsBackend {
             self.segments.forget(victim);
         }
     }
+}
+
+/// What a record counts for, in bytes: a small one costs a look-up of its key.
+pub(super) fn cost_of(frame: u64) -> u64 {
+    frame.max(LOOK_UP)
 }
 
 fn remove(work: &SyncWork, victim: u32) -> Result<Position> {

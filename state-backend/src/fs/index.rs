@@ -91,6 +91,22 @@ impl Keys {
         None
     }
 
+    fn relocate<E>(
+        &mut self,
+        key: &[u8],
+        from: Location,
+        to: impl FnOnce() -> Result<Location, E>,
+    ) -> Result<bool, E> {
+        let found = self.blocks.range_mut::<[u8], _>(upto(key)).next_back();
+        let Some((_, block)) = found else {
+            return Ok(false);
+        };
+        let before = block.capacity();
+        let moved = block.relocate(key, from, to);
+        self.bytes = self.bytes + block.capacity() - before;
+        moved
+    }
+
     /// Cuts a block that has become too large by the row at `start`.
     fn split(block: &mut KeyBlock, start: usize, is_last: bool) -> Option<(Vec<u8>, KeyBlock)> {
         if block.len() <= BLOCK_BYTES {
@@ -168,6 +184,23 @@ impl Index {
         old
     }
 
+    /// Says anew where a row lies if it lies at `from`; asks `to` only then. Returns whether it did.
+    ///
+    /// # Errors
+    /// What `to` returns; the row lies where it lay.
+    pub(super) fn relocate<E>(
+        &mut self,
+        state: StateId,
+        key: &[u8],
+        from: Location,
+        to: impl FnOnce() -> Result<Location, E>,
+    ) -> Result<bool, E> {
+        match self.states.get_mut(&state) {
+            Some(keys) => keys.relocate(key, from, to),
+            None => Ok(false),
+        }
+    }
+
     pub(super) fn remove(&mut self, state: StateId, key: &[u8]) -> Option<Location> {
         let keys = self.states.get_mut(&state)?;
         let old = keys.remove(key)?;
@@ -230,6 +263,8 @@ mod tests {
         Insert(Vec<u8>, u32),
         Remove(Vec<u8>),
         RemoveNth(prop::sample::Index),
+        Relocate(Vec<u8>, u32, u32),
+        RelocateNth(prop::sample::Index, u32),
         Visit(Vec<u8>, Option<Vec<u8>>),
     }
 
@@ -248,6 +283,8 @@ mod tests {
             8 => (key(), any::<u32>()).prop_map(|(key, n)| Op::Insert(key, n)),
             2 => key().prop_map(Op::Remove),
             4 => any::<prop::sample::Index>().prop_map(Op::RemoveNth),
+            1 => (key(), any::<u32>(), any::<u32>()).prop_map(|(key, from, to)| Op::Relocate(key, from, to)),
+            2 => (any::<prop::sample::Index>(), any::<u32>()).prop_map(|(nth, to)| Op::RelocateNth(nth, to)),
             1 => (key(), prop::option::of(key())).prop_map(|(key, after)| Op::Visit(key, after)),
         ]
     }
@@ -307,7 +344,25 @@ mod tests {
                         let key = nth.get(&keys);
                         prop_assert_eq!(index.remove(state, key), model.remove(key));
                     }
-                    Op::RemoveNth(_) => {}
+                    Op::Relocate(key, from, to) => {
+                        let held = model.get(&key) == Some(&at(from));
+                        let moved = index.relocate(state, &key, at(from), || Ok::<_, ()>(at(to)));
+                        prop_assert_eq!(moved, Ok(held));
+                        if held {
+                            model.insert(key, at(to));
+                        }
+                    }
+                    Op::RelocateNth(nth, to) if !model.is_empty() => {
+                        let rows: Vec<_> = model.iter().map(|(key, at)| (key.clone(), *at)).collect();
+                        let (key, from) = nth.get(&rows);
+                        let refused = index.relocate(state, key, *from, || Err("refused"));
+                        prop_assert_eq!(refused, Err("refused"));
+                        prop_assert_eq!(index.get(state, key), Some(*from));
+                        let moved = index.relocate(state, key, *from, || Ok::<_, ()>(at(to)));
+                        prop_assert_eq!(moved, Ok(true));
+                        model.insert(key.clone(), at(to));
+                    }
+                    Op::RemoveNth(_) | Op::RelocateNth(..) => {}
                     Op::Visit(prefix, after) => {
                         let behind = |key: &[u8]| after.as_deref().is_none_or(|after| key > after);
                         let rows: Vec<_> = model

@@ -31,6 +31,24 @@ impl Row<'_> {
     }
 }
 
+/// A row that is about to be changed.
+struct Found {
+    head: Range<usize>,
+    shared: usize,
+    /// Bytes of the rest of the key.
+    rest: usize,
+}
+
+impl Found {
+    fn of(row: &Row<'_>) -> Self {
+        Self {
+            head: row.start..row.rest_start,
+            shared: row.shared,
+            rest: row.rest.len(),
+        }
+    }
+}
+
 /// Where a key is, or would be.
 #[derive(Debug)]
 enum Search<'a> {
@@ -131,14 +149,32 @@ impl KeyBlock {
         }
     }
 
+    /// Says anew where a row lies if it lies at `from`.
+    pub(super) fn relocate<E>(
+        &mut self,
+        key: &[u8],
+        from: Location,
+        to: impl FnOnce() -> Result<Location, E>,
+    ) -> Result<bool, E> {
+        let found = match self.search(key) {
+            Search::Found(row) if row.at == from => Found::of(&row),
+            _ => return Ok(false),
+        };
+        self.point(found, to()?);
+        Ok(true)
+    }
+
+    fn point(&mut self, row: Found, at: Location) {
+        let head = Head::new(row.shared, row.rest, at);
+        self.replace(row.head, &[head.bytes()]);
+    }
+
     /// Adds a row, or says anew where it lies.
     pub(super) fn insert(&mut self, key: &[u8], at: Location) -> Inserted {
         match self.search(key) {
             Search::Found(row) => {
-                let old = row.at;
-                let head = Head::new(row.shared, row.rest.len(), at);
-                let range = row.start..row.rest_start;
-                self.replace(range, &[head.bytes()]);
+                let (old, found) = (row.at, Found::of(&row));
+                self.point(found, at);
                 Inserted::Over(old)
             }
             Search::Missing {

@@ -25,7 +25,7 @@ mod tests;
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
-use compaction::Compaction;
+use compaction::{Compaction, cost_of};
 use index::Index;
 use log::{FRAME_LEN, Frame, Kind, MAX_KEY};
 use segments::Segments;
@@ -152,20 +152,22 @@ impl FsBackend {
     /// Readies the log for the changes, so that writing them cannot fail.
     fn prepare(&mut self, changes: &[Change<'_>]) -> Result<()> {
         self.check()?;
-        let mut bytes = 0;
+        let (mut bytes, mut cost) = (0, 0);
         for change in changes {
             let value = change.value.map_or(0, <[u8]>::len);
             if change.key.len() > MAX_KEY {
                 return Err(too_large("key", change.key.len(), MAX_KEY as u64));
             }
-            bytes += (FRAME_LEN + change.key.len() + value) as u64;
+            let frame = (FRAME_LEN + change.key.len() + value) as u64;
+            bytes += frame;
+            cost += cost_of(frame);
             if bytes > MAX_BATCH {
                 return Err(too_large("batch", bytes as usize, MAX_BATCH));
             }
         }
         // The writers pay for the compaction: four bytes looked at for each one written frees
         // more than is added as long as a quarter of them is dead.
-        match self.compact(bytes * 4) {
+        match self.compact(cost * 4) {
             Err(error) if !error.is_out_of_space() => return Err(error),
             _ => {}
         }

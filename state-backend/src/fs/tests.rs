@@ -102,3 +102,47 @@ fn space_is_given_back_in_the_background() {
 fn space_is_given_back_inline() {
     space_is_given_back(Simulated(SimulatedFs::new(), SyncPolicy::OnFlush).open());
 }
+
+/// A row of a few bytes costs a look-up of its key all the same.
+#[test]
+fn a_slice_of_compaction_moves_no_more_small_rows_than_large_ones() {
+    let fs = Arc::new(SimulatedFs::new());
+    let options = DiskOptions::default()
+        .with_segment_bytes(1 << 20)
+        .with_compaction_threshold(0.1)
+        .with_work(Work::Inline)
+        .with_fs(fs);
+    let mut backend = FsBackend::open(Path::new("/log"), &options).unwrap();
+    let state = StateId::new(1);
+    let write = |backend: &mut FsBackend, ids: Range<u32>| {
+        let keys: Vec<_> = ids
+            .map(|i| [&[0, 0][..], &i.to_be_bytes()].concat())
+            .collect();
+        let changes = keys.iter().map(|key| Change {
+            state,
+            key,
+            value: Some(b"v"),
+        });
+        backend.apply(&changes.collect::<Vec<_>>()).unwrap();
+    };
+    write(&mut backend, 0..40_000);
+    write(&mut backend, 40_000..60_000);
+    write(&mut backend, 0..35_000);
+    write(&mut backend, 0..35_000);
+    let mut moved = 0;
+    loop {
+        let before = backend.stats();
+        let pending = backend.maintain(64 << 10).unwrap();
+        let after = backend.stats();
+        let live = |stats: &crate::BackendStats| stats.disk_bytes - stats.dead_bytes;
+        assert_eq!(live(&before), live(&after));
+        let grown = after.disk_bytes.saturating_sub(before.disk_bytes) / 21;
+        assert!(grown <= 513, "{grown} rows in a slice");
+        moved += grown;
+        if pending == Maintenance::Idle {
+            break;
+        }
+    }
+    assert!(moved > 1000, "{moved}");
+    assert_eq!(backend.stats().rows, 60_000);
+}
