@@ -4,7 +4,7 @@ use crate::blob::BlobStore;
 use crate::error::Result;
 use crate::ids::{BlobPath, OperatorUid};
 use crate::manifest::{FileRef, Manifest};
-use crate::merge::MergedRows;
+use crate::merge::{self, Located, MergedRows, SortedRun};
 use crate::parquet::{FileWriter, RowGroupLimits};
 use crate::protocol::{self, CompactionPolicy};
 use crate::restore::{files_of, states_of};
@@ -108,7 +108,12 @@ impl Manifest {
 impl CheckpointStore {
     /// Merges the chains of a manifest that have grown longer than the policy allows; `None` when
     /// there are none. What is read and written is files alone, so it can run on any thread
-    /// beside the job. Memory: one row group a file of the chain, and two output files.
+    /// beside the job.
+    ///
+    /// Memory: [`StoreOptions::with_merge_bytes`](crate::StoreOptions::with_merge_bytes) however many files there are,
+    /// and the output, two files or twice two where one row is larger than one. More than
+    /// [`StoreOptions::fan_in`](crate::StoreOptions::fan_in) files with rows of the same key groups are merged in
+    /// passes, the smallest first; files between two passes are removed as soon as they are read.
     ///
     /// # Errors
     /// [`Error::ReadOnly`](crate::Error::ReadOnly), and as of [`restore`](Self::restore). What was
@@ -146,11 +151,10 @@ impl CheckpointStore {
         let dir = protocol::compacted_dir(writer, number);
         let mut states = Vec::new();
         for (operator, state, inputs, whole) in planned {
-            let outputs = self.merge_files(MergeJob {
-                manifest,
+            let outputs = self.merge_in_passes(MergeJob {
                 operator: &operator.uid,
                 state,
-                inputs: &inputs,
+                inputs: inputs.iter().map(|file| manifest.located(file)).collect(),
                 deletions: if whole {
                     Deletions::Drop
                 } else {
@@ -175,10 +179,58 @@ impl CheckpointStore {
         Ok(Some(Compaction { states }))
     }
 
-    /// Merges files into new ones of bounded size.
+    /// Merges files of this store into new ones of bounded size, with at most a fan-in of them open at a time.
+    fn merge_in_passes(&self, job: MergeJob<'_>) -> Result<Vec<FileRef>> {
+        let fan_in = self.options.fan_in();
+        let mut runs = merge::sorted_runs(job.inputs.iter().cloned());
+        // No manifest will name what lies here.
+        let dir = job.dir.join("passes");
+        let between = dir.below(job.base);
+        let done = |read: &[SortedRun]| {
+            let paths = read.iter().flat_map(|run| &run.files).map(|(path, _)| path);
+            for path in paths.filter(|path| path.is_below(&between)) {
+                // If not now, the garbage collection removes it.
+                let _ = self.blobs.delete(path);
+            }
+        };
+        for pass in 0_usize.. {
+            let sizes: Vec<u64> = runs.iter().map(SortedRun::bytes).collect();
+            let window = match merge::overlap(&runs) > fan_in {
+                true => protocol::next_pass(&sizes, fan_in),
+                false => None,
+            };
+            let Some(window) = window else { break };
+            let inputs = runs[window.clone()].iter();
+            let outputs = self.merge_files(MergeJob {
+                inputs: inputs.flat_map(|run| run.files.clone()).collect(),
+                deletions: match window.start {
+                    0 => job.deletions,
+                    _ => Deletions::Keep,
+                },
+                dir: &dir.join(&pass.to_string()),
+                ..job.clone()
+            })?;
+            if job.stop.load(Ordering::Relaxed) {
+                return Ok(Vec::new());
+            }
+            let files: Vec<Located> = outputs
+                .into_iter()
+                .map(|file| (file.path.below(job.base), file))
+                .collect();
+            // Nothing is left of deletions alone.
+            let merged = (!files.is_empty()).then_some(SortedRun { files });
+            done(&runs.splice(window, merged).collect::<Vec<_>>());
+        }
+        let inputs = runs.iter().flat_map(|run| run.files.clone());
+        let inputs = inputs.collect();
+        let outputs = self.merge_files(MergeJob { inputs, ..job })?;
+        done(&runs);
+        Ok(outputs)
+    }
+
+    /// Merges files into new ones of bounded size, the parts of one sorted sequence.
     pub(crate) fn merge_files(&self, job: MergeJob<'_>) -> Result<Vec<FileRef>> {
         let MergeJob {
-            manifest,
             operator,
             state,
             inputs,
@@ -189,20 +241,17 @@ impl CheckpointStore {
             decoder,
             stop,
         } = job;
-        let ranges = || inputs.iter().map(|file| file.groups);
+        let ranges = || inputs.iter().map(|(_, file)| file.groups);
         let (Some(start), Some(end), Some(checkpoint)) = (
             ranges().map(KeyGroupRange::start).min(),
             ranges().map(KeyGroupRange::end).max(),
-            inputs.iter().map(|file| file.checkpoint).max(),
+            inputs.iter().map(|(_, file)| file.checkpoint).max(),
         ) else {
             return Ok(Vec::new());
         };
-        let mut rows = MergedRows::new(
-            &self.blobs,
-            manifest,
-            inputs,
-            KeyGroupRange::new(start, end)?,
-        );
+        let groups = KeyGroupRange::new(start, end)?;
+        let limits = self.options.merge_limits();
+        let mut rows = MergedRows::new(&self.blobs, inputs, groups, limits);
         // One file is written while the next one is made.
         let limit = self.options.file_bytes;
         let mut outputs = Uploads::new(Arc::clone(blobs), base.clone(), 1, limit);
@@ -236,16 +285,20 @@ impl CheckpointStore {
             }
             output.push(row.group, row.key, row.value)?;
         }
-        outputs.finish(output.finish()?.into_iter().collect())
+        let mut files = outputs.finish(output.finish()?.into_iter().collect())?;
+        for (part, file) in (0..).zip(&mut files) {
+            file.part = Some(part);
+        }
+        Ok(files)
     }
 }
 
 /// What a merge reads and where it writes.
+#[derive(Clone)]
 pub(crate) struct MergeJob<'a> {
-    pub(crate) manifest: &'a Manifest,
     pub(crate) operator: &'a OperatorUid,
     pub(crate) state: &'a str,
-    pub(crate) inputs: &'a [FileRef],
+    pub(crate) inputs: Vec<Located>,
     pub(crate) deletions: Deletions,
     pub(crate) blobs: &'a Arc<dyn BlobStore>,
     pub(crate) base: &'a BlobPath,

@@ -195,6 +195,11 @@ impl BlobPath {
         rest.strip_prefix('/').map(|rest| Self(rest.to_owned()))
     }
 
+    /// The path without its last segment.
+    pub(crate) fn parent(&self) -> &str {
+        self.0.rsplit_once('/').map_or("", |(parent, _)| parent)
+    }
+
     /// Whether this path is `base` or lies below it.
     pub fn is_below(&self, base: &Self) -> bool {
         self.relative_to(base).is_some()

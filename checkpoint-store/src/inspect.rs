@@ -132,18 +132,17 @@ fn rows_of(
     manifest: &Manifest,
     operator: &OperatorUid,
     state: &str,
-) -> Result<MergedRows> {
+) -> Result<Option<MergedRows>> {
     let groups = KeyGroupRange::new(KeyGroup::new(0), KeyGroup::new(u16::MAX))?;
-    let files = manifest.operator(operator).into_iter();
-    let files = files.flat_map(|operator| files_of(operator, state));
-    Ok(MergedRows::new(&store.blobs, manifest, files, groups))
+    let operator = manifest.operator(operator);
+    Ok(operator.map(|operator| store.merged_rows(manifest, operator, state, groups)))
 }
 
 fn diff_rows(
     operator: OperatorUid,
     state: String,
-    left: &mut MergedRows,
-    right: &mut MergedRows,
+    left: &mut Option<MergedRows>,
+    right: &mut Option<MergedRows>,
 ) -> Result<StateDiff> {
     let mut diff = StateDiff {
         operator,
@@ -184,7 +183,8 @@ fn diff_rows(
 
 type OwnedRow = (u16, Vec<u8>, Vec<u8>);
 
-fn next_entry(rows: &mut MergedRows) -> Result<Option<OwnedRow>> {
+fn next_entry(rows: &mut Option<MergedRows>) -> Result<Option<OwnedRow>> {
+    let Some(rows) = rows else { return Ok(None) };
     while let Some(row) = rows.next()? {
         if let Some(value) = row.value {
             return Ok(Some((row.group, row.key.to_vec(), value.to_vec())));

@@ -3,6 +3,7 @@
 use crate::checksum::Crc32;
 use crate::error::{Error, Result};
 use crate::ids::{BlobPath, CheckpointId, OperatorUid, WriterEpoch};
+use crate::merge::Located;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use state_backend::operator_state::{ListMode, ListSnapshot};
@@ -158,6 +159,20 @@ pub struct FileRef {
     pub tail_bytes: u64,
     /// Checksum of that part.
     pub tail_crc32: Crc32,
+    /// Which part of one sorted sequence of rows it is, if it is one: the parts in one directory follow each
+    /// other, so a reader opens them one after the other. Files that were written on their own have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<u32>,
+}
+
+impl FileRef {
+    /// Whether all its rows come after those of `before`, going by what the manifest says of the two: they are
+    /// parts of one sequence, or have other key groups.
+    pub(crate) fn continues(&self, before: &Self) -> bool {
+        let (end, start) = (before.groups.end(), self.groups.start());
+        let later_part = self.part.zip(before.part).is_some_and(|(a, b)| a > b);
+        end < start || (later_part && end == start && self.path.parent() == before.path.parent())
+    }
 }
 
 /// What a checkpoint cost, and what it holds.
@@ -191,6 +206,11 @@ impl Manifest {
     /// Path of a file in the store that the manifest was read from.
     pub fn locate(&self, file: &FileRef) -> BlobPath {
         file.path.below(&self.base)
+    }
+
+    /// A file and its path in the store.
+    pub(crate) fn located(&self, file: &FileRef) -> Located {
+        (self.locate(file), file.clone())
     }
 
     /// Sets where its files are relative to, which is not part of the document.

@@ -2,9 +2,8 @@
 
 use crate::blob::BlobStore;
 use crate::error::{Error, Result};
-use crate::ids::BlobPath;
-use crate::manifest::{FileRef, Manifest, OperatorSnapshot};
-use crate::merge::{MergedRows, Run};
+use crate::manifest::{Manifest, OperatorSnapshot};
+use crate::merge::{Located, MergeLimits, MergedRows, Run};
 use crate::restore::{RestoreProgress, Restored, files_of, states_of};
 use state_backend::{KeyGroupRange, RestoreSource, RestoredRows, TakeRows};
 use std::collections::BTreeMap;
@@ -20,7 +19,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub struct OperatorRows {
     blobs: Arc<dyn BlobStore>,
     /// Files of each state in the order in which they apply.
-    states: BTreeMap<String, Vec<(BlobPath, FileRef)>>,
+    states: BTreeMap<String, Vec<Located>>,
+    limits: MergeLimits,
     bytes_total: u64,
     rows: AtomicU64,
     bytes_read: AtomicU64,
@@ -33,10 +33,11 @@ impl OperatorRows {
         manifest: &Manifest,
         operator: &OperatorSnapshot,
         groups: KeyGroupRange,
+        limits: MergeLimits,
     ) -> Self {
         let files = |state| {
             let files = files_of(operator, state).filter(|file| file.groups.intersects(groups));
-            let located = files.map(|file| (manifest.locate(file), file.clone()));
+            let located = files.map(|file| manifest.located(file));
             (state.to_owned(), located.collect::<Vec<_>>())
         };
         let states: BTreeMap<_, _> = states_of(operator).into_iter().map(files).collect();
@@ -44,6 +45,7 @@ impl OperatorRows {
         Self {
             bytes_total: bytes.sum(),
             states,
+            limits,
             blobs: Arc::clone(blobs),
             rows: AtomicU64::new(0),
             bytes_read: AtomicU64::new(0),
@@ -86,8 +88,8 @@ impl OperatorRows {
         let Some(files) = self.states.get(state) else {
             return Ok(());
         };
-        let located = files.iter().map(|(path, file)| (path.clone(), file));
-        let mut rows = MergedRows::located(&self.blobs, located, groups);
+        let files = files.iter().cloned();
+        let mut rows = MergedRows::new(&self.blobs, files, groups, self.limits);
         let mut counted = 0;
         loop {
             let run = rows.next_run()?;

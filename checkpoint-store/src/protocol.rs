@@ -1,7 +1,12 @@
 //! The decisions of the checkpoint protocol, as functions of observed facts.
 //!
 //! Nothing here reads or writes. [`CheckpointStore`](crate::CheckpointStore) observes, asks, acts;
-//! what it may conclude is all in this file, and `docs/checkpoint-protocol.md` argues why.
+//! what it may conclude is all in this module, and `docs/checkpoint-protocol.md` argues why.
+
+mod compaction;
+
+pub(crate) use compaction::next_pass;
+pub use compaction::{CompactionPolicy, plan_compaction};
 
 use crate::blob::BlobInfo;
 use crate::ids::{BlobPath, CheckpointId, WriterEpoch};
@@ -415,90 +420,4 @@ pub fn plan_gc(
         }
     }
     plan
-}
-
-/// When chains are shortened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CompactionPolicy {
-    max_layers: usize,
-    max_delta_percent: u64,
-}
-
-impl Default for CompactionPolicy {
-    /// Chains of up to 8 checkpoints, deltas of up to half the base.
-    fn default() -> Self {
-        Self {
-            max_layers: 8,
-            max_delta_percent: 50,
-        }
-    }
-}
-
-impl CompactionPolicy {
-    /// Merge everything that has more than one layer.
-    pub const EVERYTHING: Self = Self {
-        max_layers: 1,
-        max_delta_percent: 0,
-    };
-
-    /// Most checkpoints whose files one chain may hold, the base included; at least 2.
-    #[must_use]
-    pub fn with_max_layers(mut self, layers: usize) -> Self {
-        self.max_layers = layers.max(2);
-        self
-    }
-
-    /// Size of all deltas, in percent of the base, from which on the base is written anew.
-    #[must_use]
-    pub fn with_max_delta_percent(mut self, percent: u64) -> Self {
-        self.max_delta_percent = percent;
-        self
-    }
-}
-
-/// Which files of one state's chain, oldest first, to merge into one layer.
-///
-/// A layer is what one checkpoint wrote. Large deltas are merged into the base, so that a restore
-/// reads at most 1 + `max_delta_percent` of the state's size. Otherwise the newest layers are
-/// merged with each other, and with older ones as long as those are no larger than what is merged
-/// already (universal compaction, as of RocksDB): each row is rewritten a logarithmic number of
-/// times, and the base is left alone.
-pub fn plan_compaction(
-    files: &[&crate::manifest::FileRef],
-    policy: &CompactionPolicy,
-) -> Option<std::ops::Range<usize>> {
-    let mut layers: Vec<(usize, u64)> = Vec::new();
-    let mut checkpoint = None;
-    for (at, file) in files.iter().enumerate() {
-        match layers.last_mut() {
-            Some((_, bytes)) if checkpoint == Some(file.checkpoint) => *bytes += file.bytes,
-            _ => layers.push((at, file.bytes)),
-        }
-        checkpoint = Some(file.checkpoint);
-    }
-    let (&(_, base), deltas) = layers.split_first()?;
-    if deltas.is_empty() {
-        return None;
-    }
-    let delta_bytes: u64 = deltas.iter().map(|(_, bytes)| bytes).sum();
-    let heavy = delta_bytes.saturating_mul(100) > base.saturating_mul(policy.max_delta_percent);
-    let long = layers.len() > policy.max_layers;
-    // Two or three layers are cheap to read, however heavy.
-    if heavy && (long || layers.len() * 2 >= policy.max_layers) {
-        return Some(0..files.len());
-    }
-    if !long {
-        return None;
-    }
-    let excess = layers.len() - policy.max_layers / 2;
-    let mut merged = 0;
-    let mut start = files.len();
-    for (taken, &(at, bytes)) in deltas.iter().rev().enumerate() {
-        if taken > excess && bytes > merged {
-            break;
-        }
-        merged += bytes;
-        start = at;
-    }
-    Some(start..files.len())
 }

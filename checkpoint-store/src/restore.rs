@@ -41,9 +41,9 @@ impl CheckpointStore {
     /// An operator that the checkpoint does not have is new, and nothing is restored. In memory the rows of
     /// registered states go straight into their tables, on up to four threads, and those of others wait
     /// encoded until they are registered; to restore before that, use
-    /// [`restore_lazily`](Self::restore_lazily). Memory beside the state: on each thread one row group a
-    /// file of the chain; over a backend on disk one thread reads, and three portions of 16 MiB are on
-    /// their way.
+    /// [`restore_lazily`](Self::restore_lazily). Memory beside the state: on each thread what a merge takes
+    /// ([`StoreOptions::with_merge_bytes`](crate::StoreOptions::with_merge_bytes)), however long the chain is; over a
+    /// backend on disk one thread reads, and three portions of 16 MiB are on their way.
     ///
     /// # Errors
     /// [`Error::Corrupted`] or [`Error::Missing`] for damaged files: the state store is then to be
@@ -111,6 +111,7 @@ impl CheckpointStore {
             manifest,
             operator,
             into.range(),
+            self.options.merge_limits(),
         ))
     }
 
@@ -131,7 +132,7 @@ impl CheckpointStore {
         let Some(operator) = manifest.operator(operator) else {
             return Ok(count);
         };
-        let mut rows = MergedRows::new(&self.blobs, manifest, files_of(operator, state), groups);
+        let mut rows = self.merged_rows(manifest, operator, state, groups);
         while let Some(run) = rows.next_run()? {
             for (key, value) in run.iter() {
                 visit(run.group, key, value)?;
@@ -158,13 +159,19 @@ impl CheckpointStore {
             location: format!("operator {operator} of checkpoint {}", manifest.id),
         })?;
         Ok(StateBatches {
-            rows: Some(MergedRows::new(
-                &self.blobs,
-                manifest,
-                files_of(operator, state),
-                groups,
-            )),
+            rows: Some(self.merged_rows(manifest, operator, state, groups)),
         })
+    }
+
+    pub(crate) fn merged_rows(
+        &self,
+        manifest: &Manifest,
+        operator: &OperatorSnapshot,
+        state: &str,
+        groups: KeyGroupRange,
+    ) -> MergedRows {
+        let files = files_of(operator, state).map(|file| manifest.located(file));
+        MergedRows::new(&self.blobs, files, groups, self.options.merge_limits())
     }
 
     /// Reads every file that the manifest names and compares size and checksum. An empty list

@@ -123,16 +123,15 @@ impl CheckpointStore {
         for operator in &mut copy.operators {
             let mut chain: Vec<FileRef> = Vec::new();
             for state in states_of(operator) {
-                let inputs: Vec<FileRef> = files_of(operator, state).cloned().collect();
+                let inputs = files_of(operator, state).map(|file| manifest.located(file));
                 let decoder = match savepoint.columns {
                     Columns::Plain => None,
                     Columns::Typed => operator.catalog.get(state).and_then(StateDecoder::of),
                 };
                 chain.extend(self.merge_files(MergeJob {
-                    manifest,
                     operator: &operator.uid,
                     state,
-                    inputs: &inputs,
+                    inputs: inputs.collect(),
                     deletions: Deletions::Drop,
                     blobs: &savepoint.blobs,
                     base: &savepoint.dir,

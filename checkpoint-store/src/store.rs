@@ -5,6 +5,8 @@ use crate::draft::WriteKind;
 use crate::error::{Error, Result};
 use crate::ids::{BlobPath, CheckpointId, OperatorUid, WriterEpoch};
 use crate::manifest::{Manifest, ManifestKind};
+use crate::merge::MergeLimits;
+use crate::parquet::{RowGroupLimits, WHOLE_BELOW};
 use crate::protocol::{self, CHECKPOINTS, CheckpointRef, Damage, PassedOver, WRITERS};
 use crate::shard::{Columns, ShardTarget, ShardWriter, create};
 use bytes::Bytes;
@@ -12,21 +14,26 @@ use state_backend::KeyGroupRange;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// What the parsed footer of a file takes, about: some 300 bytes for each column of each row group.
+const FOOTER_BYTES: usize = 64 << 10;
+
 /// How a [`CheckpointStore`] works.
 #[derive(Debug, Clone)]
 pub struct StoreOptions {
     pub(crate) buffer_bytes: usize,
     pub(crate) file_bytes: usize,
     pub(crate) upload_threads: usize,
+    pub(crate) merge_bytes: usize,
 }
 
 impl Default for StoreOptions {
-    /// 16 MiB of buffer a shard, files of up to 32 MiB, four files of a shard at a time.
+    /// 16 MiB of buffer a shard, files of up to 32 MiB, four files of a shard at a time, 64 MiB for a merge.
     fn default() -> Self {
         Self {
             buffer_bytes: 16 << 20,
             file_bytes: 32 << 20,
             upload_threads: 4,
+            merge_bytes: 64 << 20,
         }
     }
 }
@@ -53,6 +60,38 @@ impl StoreOptions {
     pub fn with_file_bytes(mut self, bytes: usize) -> Self {
         self.file_bytes = bytes.max(64 << 10);
         self
+    }
+
+    /// Bytes that a merge of files takes to read them: a compaction, a savepoint made of a checkpoint, each thread
+    /// of a restore. Of how many files it holds a part at a time goes by them: [`fan_in`](Self::fan_in).
+    ///
+    /// A compaction holds, besides, the files that it writes: four times
+    /// [`with_file_bytes`](Self::with_file_bytes) at most. Files with larger row groups than this store would write
+    /// (by a store with a larger buffer) take more.
+    #[must_use]
+    pub fn with_merge_bytes(mut self, bytes: usize) -> Self {
+        self.merge_bytes = bytes;
+        self
+    }
+
+    /// How many files of a state a merge has open at most where all have rows of the same key groups; at least 2.
+    /// For each it allows for two row groups, a whole small file and a footer.
+    ///
+    /// A compaction of more merges some of them into one first, in as many passes as it takes. A reader, which can
+    /// write nowhere, reads them `fan_in` at a time, a part of their rows after the other, so it opens each
+    /// several times: [`CompactionPolicy`](crate::CompactionPolicy) keeps chains from becoming so long.
+    pub fn fan_in(&self) -> usize {
+        let row_group = RowGroupLimits::of_buffer(self.buffer_bytes).max_bytes;
+        let whole = usize::try_from(WHOLE_BELOW).unwrap_or(usize::MAX);
+        (self.merge_bytes / (2 * row_group + whole + FOOTER_BYTES)).max(2)
+    }
+
+    pub(crate) fn merge_limits(&self) -> MergeLimits {
+        MergeLimits {
+            fan_in: self.fan_in(),
+            // Portions of rows grow by doubling, and half of the files that may be open are, beside them.
+            waiting_bytes: self.merge_bytes / 4,
+        }
     }
 }
 

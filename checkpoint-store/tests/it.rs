@@ -16,6 +16,8 @@ mod history;
 mod job;
 #[path = "it/life.rs"]
 mod life;
+#[path = "it/merges.rs"]
+mod merges;
 #[path = "it/python.rs"]
 mod python;
 #[cfg(feature = "s3")]

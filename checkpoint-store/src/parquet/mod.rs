@@ -3,7 +3,7 @@
 mod reader;
 mod writer;
 
-pub(crate) use reader::{FileReader, RowGroupRows};
+pub(crate) use reader::{FileReader, RowGroupRows, WHOLE_BELOW};
 pub(crate) use writer::{BatchBuilder, EncodedFile, FileWriter};
 
 use crate::checksum::Crc32;

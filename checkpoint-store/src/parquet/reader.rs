@@ -21,8 +21,8 @@ use state_backend::{KeyGroup, KeyGroupRange};
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Files up to this size are fetched in one piece rather than footer first.
-const WHOLE_BELOW: u64 = 256 << 10;
+/// Files up to this size are fetched in one piece rather than footer first, and kept while they are open.
+pub(crate) const WHOLE_BELOW: u64 = 64 << 10;
 
 /// An open file: its footer, verified and parsed.
 #[derive(Debug)]
@@ -60,6 +60,21 @@ impl RowGroupRows {
 
     pub(crate) fn value(&self, row: usize) -> Option<&[u8]> {
         (!self.values.is_null(row)).then(|| self.values.value(row))
+    }
+
+    pub(crate) fn is_deletion(&self, row: usize) -> bool {
+        self.values.is_null(row)
+    }
+
+    /// The first of these rows that is a deletion, or their end.
+    pub(crate) fn first_deletion(&self, rows: Range<usize>) -> usize {
+        if self.values.null_count() == 0 {
+            return rows.end;
+        }
+        let mut within = rows.clone();
+        within
+            .find(|row| self.values.is_null(*row))
+            .unwrap_or(rows.end)
     }
 }
 

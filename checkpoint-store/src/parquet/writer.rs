@@ -234,6 +234,7 @@ impl FileWriter {
             crc32: Crc32::of(&bytes),
             tail_bytes: tail.len() as u64,
             tail_crc32: Crc32::of(tail),
+            part: None,
             path: self.path,
         };
         Ok(Some(EncodedFile { bytes, file }))
@@ -274,6 +275,11 @@ impl Default for BatchBuilder {
 impl BatchBuilder {
     pub(crate) fn bytes(&self) -> usize {
         self.keys.len() + self.values.len()
+    }
+
+    /// Memory in use, roughly.
+    pub(crate) fn size(&self) -> usize {
+        self.bytes() + 10 * self.rows()
     }
 
     pub(crate) fn rows(&self) -> usize {

@@ -1,7 +1,7 @@
 //! Any history of changes, checkpoints, failures, compactions, collections, damage, restores and
 //! changes of parallelism comes out as a plain map would.
 
-use crate::job::{Job, Model, key, read};
+use crate::job::{Job, Model, key, options, read};
 use checkpoint_store::*;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -89,9 +89,9 @@ fn damage_newest(blobs: &Arc<dyn BlobStore>, job: &Job, manifest: bool) -> bool 
     true
 }
 
-fn run(ops: Vec<Op>) {
+fn run(ops: Vec<Op>, fan_in: usize) {
     let blobs: Arc<dyn BlobStore> = Arc::new(MemoryBlobs::new());
-    let mut job = Job::start(Arc::clone(&blobs), 2).unwrap();
+    let mut job = Job::start_with(Arc::clone(&blobs), 2, options(fan_in)).unwrap();
     // What each committed checkpoint holds, and which of them are damaged.
     let mut committed: BTreeMap<CheckpointId, Model> = BTreeMap::new();
     let mut step = 0_u32;
@@ -125,7 +125,9 @@ fn run(ops: Vec<Op>) {
                 let policy = if everything {
                     CompactionPolicy::EVERYTHING
                 } else {
-                    CompactionPolicy::default().with_max_layers(3)
+                    CompactionPolicy::default()
+                        .with_max_layers(3)
+                        .with_max_inputs(fan_in)
                 };
                 job.compact(&policy).unwrap();
             }
@@ -142,7 +144,7 @@ fn run(ops: Vec<Op>) {
                     continue;
                 };
                 let target: Arc<dyn BlobStore> = Arc::new(MemoryBlobs::new());
-                let options = StoreOptions::default();
+                let options = options(fan_in);
                 let writer =
                     SavepointWriter::create(Arc::clone(&target), BlobPath::root(), options.clone());
                 let saved = job.store.save_as(manifest, &writer.unwrap());
@@ -164,13 +166,15 @@ fn run(ops: Vec<Op>) {
                     && damage_newest(&blobs, &job, manifest)
                 {
                     committed.remove(&newest);
-                    restart(&blobs, &mut job, &mut committed, 2);
+                    restart(&blobs, &mut job, &mut committed, 2, fan_in);
                 }
             }
-            Op::Restart { parallelism } => restart(&blobs, &mut job, &mut committed, parallelism),
+            Op::Restart { parallelism } => {
+                restart(&blobs, &mut job, &mut committed, parallelism, fan_in);
+            }
         }
     }
-    restart(&blobs, &mut job, &mut committed, 1);
+    restart(&blobs, &mut job, &mut committed, 1, fan_in);
 }
 
 fn restart(
@@ -178,8 +182,9 @@ fn restart(
     job: &mut Job,
     committed: &mut BTreeMap<CheckpointId, Model>,
     parallelism: u16,
+    fan_in: usize,
 ) {
-    *job = Job::start(Arc::clone(blobs), parallelism).unwrap();
+    *job = Job::start_with(Arc::clone(blobs), parallelism, options(fan_in)).unwrap();
     match &job.previous {
         None => assert!(committed.is_empty(), "a committed checkpoint was lost"),
         Some(found) => {
@@ -199,7 +204,10 @@ proptest! {
     })]
 
     #[test]
-    fn any_history_equals_a_map(ops in prop::collection::vec(op(), 1..80)) {
-        run(ops);
+    fn any_history_equals_a_map(
+        ops in prop::collection::vec(op(), 1..80),
+        fan_in in prop_oneof![2 => 2..6_usize, 1 => Just(64)],
+    ) {
+        run(ops, fan_in);
     }
 }

@@ -78,14 +78,31 @@ pub(crate) struct Job {
     pub(crate) compaction: Option<Compaction>,
 }
 
+/// Small files, and merges of so many.
+pub(crate) fn options(fan_in: usize) -> StoreOptions {
+    // One thread, so that a crash at the n-th call is a crash at the n-th call.
+    let options = StoreOptions::default()
+        .with_buffer_bytes(64 << 10)
+        .with_upload_threads(1)
+        .with_file_bytes(64 << 10)
+        .with_merge_bytes(fan_in * (256 << 10));
+    assert_eq!(options.fan_in(), fan_in);
+    options
+}
+
 impl Job {
     /// Takes the directory over and goes on from its newest usable checkpoint.
     pub(crate) fn start(blobs: Arc<dyn BlobStore>, parallelism: u16) -> Result<Self> {
-        // One thread, so that a crash at the n-th call is a crash at the n-th call.
-        let options = StoreOptions::default()
-            .with_buffer_bytes(64 << 10)
-            .with_upload_threads(1);
-        let store = CheckpointStore::open(blobs, options.with_file_bytes(64 << 10))?;
+        Self::start_with(blobs, parallelism, options(2))
+    }
+
+    /// The same with other options.
+    pub(crate) fn start_with(
+        blobs: Arc<dyn BlobStore>,
+        parallelism: u16,
+        options: StoreOptions,
+    ) -> Result<Self> {
+        let store = CheckpointStore::open(blobs, options)?;
         let mut latest = store.latest()?;
         let next_id = latest.next_id;
         let model = loop {

@@ -105,12 +105,13 @@ impl Job {
         let place = config.checkpoint.dir.clone();
         let place = place.unwrap_or_else(|| dir.checkpoints());
         let blobs = open_place(&place, Access::Write)?;
-        // Beside the budget for state: three times that while a file is made. A compaction takes more: a part of each file
-        // that has rows of the same key group.
+        // Beside the budget for state: three times the buffer while a file is made, eight times while files are merged, and
+        // four times the file that a compaction writes.
         let buffer = (config.state.memory_budget.0 / 64).clamp(1 << 20, 16 << 20) as usize;
         let options = StoreOptions::default()
             .with_buffer_bytes(buffer)
-            .with_file_bytes(2 * buffer);
+            .with_file_bytes(2 * buffer)
+            .with_merge_bytes(8 * buffer);
         let store = CheckpointStore::open(blobs, options)?;
         let trimmer = Arc::new(Trimmer::new(log.clone(), config.checkpoint.retained));
         let reached = Arc::new(Reached::default());

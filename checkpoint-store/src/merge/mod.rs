@@ -1,11 +1,15 @@
 //! A chain of files as one sorted sequence of rows, the newest version of each.
 
+mod cursor;
+mod sorted;
+
+pub(crate) use sorted::{Located, SortedRun, file_overlap, overlap, sorted_runs};
+
 use crate::blob::BlobStore;
 use crate::error::Result;
-use crate::ids::BlobPath;
-use crate::manifest::{FileRef, Manifest};
-use crate::parquet::{FileReader, RowGroupRows};
-use arrow_array::{Array, BinaryArray};
+use crate::parquet::RowGroupRows;
+use arrow_array::BinaryArray;
+use cursor::{Cursor, Files, Portions, Source, Waiting};
 use state_backend::{KeyGroup, KeyGroupRange};
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -19,15 +23,30 @@ pub(crate) struct Row<'a> {
     pub(crate) value: Option<&'a [u8]>,
 }
 
+/// What a merge holds at a time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MergeLimits {
+    /// Most files that are open; at least 2.
+    pub(crate) fan_in: usize,
+    /// Bytes of rows that wait in memory where more files than that have rows of one key group, shared out evenly.
+    pub(crate) waiting_bytes: usize,
+}
+
 /// Merges the files of one state, oldest first, into ascending order of key group and key. Where
 /// several files have a key, the newest decides.
 ///
-/// A file is opened when the merge comes to its first key group and closed after its last row, and
-/// holds one row group at a time. So a chain of files that follow each other costs the memory of
-/// one of them, and a chain of n deltas over a base that of n + 1 row groups.
+/// Files that follow each other (the parts of a compaction, or files with other key groups) are one input, and an
+/// input holds one file open and one row group of it. It is opened when the merge comes to its first key group and
+/// closed after its last row. So a chain of files that follow each other costs the memory of one of them, and a chain
+/// of n deltas over a base that of n + 1 row groups.
+///
+/// More inputs than [`MergeLimits::fan_in`] are merged in two steps: half as many at a time, the rows of each such merge in
+/// portions, between which its files are closed, and those portions with each other. Files are opened again for each
+/// portion: n inputs with b bytes of rows and m bytes of portions take n · b / m openings. That is for
+/// chains which nobody has compacted; a compaction takes passes instead.
 #[derive(Debug)]
 pub(crate) struct MergedRows {
-    blobs: Arc<dyn BlobStore>,
+    groups: KeyGroupRange,
     /// By first key group; of equal ones the oldest first.
     waiting: VecDeque<Waiting>,
     /// Oldest first, none of them at its end.
@@ -42,66 +61,85 @@ pub(crate) struct MergedRows {
     bytes_read: u64,
 }
 
-#[derive(Debug)]
-struct Waiting {
-    age: usize,
-    path: BlobPath,
-    file: FileRef,
-    groups: KeyGroupRange,
-}
-
-#[derive(Debug)]
-struct Cursor {
-    age: usize,
-    reader: FileReader,
-    groups: KeyGroupRange,
-    row_groups: VecDeque<usize>,
-    rows: RowGroupRows,
-    at: usize,
-}
-
 impl MergedRows {
     /// The rows in `groups` of those files, which are in the order in which they apply.
-    pub(crate) fn new<'a>(
+    pub(crate) fn new(
         blobs: &Arc<dyn BlobStore>,
-        manifest: &Manifest,
-        files: impl IntoIterator<Item = &'a FileRef>,
+        files: impl IntoIterator<Item = Located>,
         groups: KeyGroupRange,
+        limits: MergeLimits,
     ) -> Self {
-        let located = files.into_iter().map(|file| (manifest.locate(file), file));
-        Self::located(blobs, located, groups)
+        let wanted = files
+            .into_iter()
+            .filter(|(_, file)| file.groups.intersects(groups));
+        let runs = sorted_runs(wanted);
+        let fan_in = limits.fan_in.max(2);
+        if overlap(&runs) <= fan_in {
+            return Self::of_runs(blobs, runs, groups);
+        }
+        // Half of the memory for those at hand, the rest for what the others wait with.
+        let at_hand = fan_in / 2;
+        let merges = runs.len().div_ceil(at_hand);
+        let inputs = runs.chunks(at_hand).map(|runs| {
+            let starts = runs.iter().map(|run| start_of(run, groups));
+            let start = starts.min().unwrap_or_default();
+            let merge = Portions {
+                rows: Self::of_runs(blobs, runs.to_vec(), groups),
+                // At least a row.
+                bytes: (limits.waiting_bytes / merges).max(1),
+            };
+            (start, Source::Merge(Box::new(merge)))
+        });
+        let inputs = inputs.collect();
+        Self::of_inputs(inputs, groups)
     }
 
-    /// As [`new`](Self::new), of files whose places are known.
-    pub(crate) fn located<'a>(
-        blobs: &Arc<dyn BlobStore>,
-        files: impl IntoIterator<Item = (BlobPath, &'a FileRef)>,
-        groups: KeyGroupRange,
-    ) -> Self {
-        let mut waiting: Vec<Waiting> = files
-            .into_iter()
-            .enumerate()
-            .filter_map(|(age, (path, file))| {
-                let start = file.groups.start().max(groups.start());
-                let end = file.groups.end().min(groups.end());
-                Some(Waiting {
-                    age,
-                    path,
-                    file: file.clone(),
-                    groups: KeyGroupRange::new(start, end).ok()?,
-                })
-            })
-            .collect();
-        waiting.sort_by_key(|file| (file.groups.start(), file.age));
-        Self {
-            blobs: Arc::clone(blobs),
-            waiting: waiting.into(),
+    fn of_runs(blobs: &Arc<dyn BlobStore>, runs: Vec<SortedRun>, groups: KeyGroupRange) -> Self {
+        let input = |run: SortedRun| {
+            let start = start_of(&run, groups);
+            (
+                start,
+                Source::Files(Box::new(Files::new(blobs, groups, run.files))),
+            )
+        };
+        Self::of_inputs(runs.into_iter().map(input).collect(), groups)
+    }
+
+    /// Of inputs with the key group that each begins with.
+    fn of_inputs(inputs: Vec<(u16, Source)>, groups: KeyGroupRange) -> Self {
+        let waiting = inputs.into_iter().enumerate();
+        let waiting = waiting.map(|(age, (start, source))| Waiting { age, start, source });
+        let mut merge = Self {
+            groups,
+            waiting: waiting.collect(),
             open: Vec::new(),
             current: None,
             runner_up: None,
             sized: None,
             bytes_read: 0,
+        };
+        merge.sort_waiting();
+        merge
+    }
+
+    fn sort_waiting(&mut self) {
+        let waiting = self.waiting.make_contiguous();
+        waiting.sort_unstable_by_key(|input| (input.start, input.age));
+    }
+
+    /// Closes all files. The next row opens those again that it takes.
+    fn put_aside(&mut self) -> Result<()> {
+        if let Some(current) = self.current.take() {
+            self.advance(current)?;
         }
+        self.runner_up = None;
+        let open = std::mem::take(&mut self.open).into_iter();
+        let (closed, open): (Vec<_>, Vec<_>) = open.partition(Cursor::reads_files);
+        self.waiting
+            .extend(closed.into_iter().map(Cursor::put_aside));
+        self.open = open;
+        self.sort_waiting();
+        Ok(())
     }
 
     /// Bytes of row groups read so far.
@@ -110,8 +148,8 @@ impl MergedRows {
     }
 
     fn rows_of(&self, group: KeyGroup) -> u64 {
-        let of_file = |cursor: &Cursor| cursor.reader.rows_of(group);
-        self.open.iter().map(of_file).max().unwrap_or(0)
+        let of_input = |cursor: &Cursor| cursor.rows_of(group);
+        self.open.iter().map(of_input).max().unwrap_or(0)
     }
 
     /// The next row; a deletion is a row without value. After an error the merge is of no use.
@@ -132,14 +170,14 @@ impl MergedRows {
                 return Ok(None);
             };
             let cursor = &self.open[current];
-            if cursor.rows.values.is_null(cursor.at) {
+            if cursor.is_deletion() {
                 continue;
             }
             let until = self.runner_up.map(|other| self.open[other].key());
-            let end = cursor.run_end(until, self.waiting.front());
+            let waiting = self.waiting.front().map(|input| input.start);
+            let rows = cursor.run(until, waiting);
             let group = KeyGroup::new(cursor.key().0);
-            let rows = cursor.at..end;
-            self.open[current].at = end - 1;
+            self.open[current].at = rows.end - 1;
             let group_rows = match self.sized {
                 Some((sized, rows)) if sized == group.get() => rows,
                 _ => self.rows_of(group),
@@ -169,11 +207,7 @@ impl MergedRows {
 
     /// Moves a cursor on; at its end it is closed, and false returned.
     fn advance(&mut self, at: usize) -> Result<bool> {
-        let cursor = &mut self.open[at];
-        cursor.at += 1;
-        let mut bytes = 0;
-        let more = cursor.settle(&mut bytes)?;
-        self.bytes_read += bytes;
+        let more = self.open[at].advance(&mut self.bytes_read)?;
         if !more {
             self.open.remove(at);
         }
@@ -182,10 +216,8 @@ impl MergedRows {
 
     fn still_least(&self, current: usize) -> bool {
         let (group, key) = self.open[current].key();
-        let behind_waiting = self
-            .waiting
-            .front()
-            .is_none_or(|file| group < file.groups.start().get());
+        let waiting = self.waiting.front();
+        let behind_waiting = waiting.is_none_or(|input| group < input.start);
         behind_waiting
             && self
                 .runner_up
@@ -196,18 +228,14 @@ impl MergedRows {
     fn search(&mut self) -> Result<()> {
         loop {
             let least_open = self.open.iter().map(|cursor| cursor.key().0).min();
-            let due =
-                |file: &Waiting| least_open.is_none_or(|least| file.groups.start().get() <= least);
+            let due = |input: &Waiting| least_open.is_none_or(|least| input.start <= least);
             if !self.waiting.front().is_some_and(due) {
                 break;
             }
-            let Some(file) = self.waiting.pop_front() else {
+            let Some(input) = self.waiting.pop_front() else {
                 break;
             };
-            let mut bytes = 0;
-            let cursor = Cursor::open(&self.blobs, file, &mut bytes)?;
-            self.bytes_read += bytes;
-            if let Some(cursor) = cursor {
+            if let Some(cursor) = Cursor::open(input, &mut self.bytes_read)? {
                 let place = self.open.partition_point(|other| other.age < cursor.age);
                 self.open.insert(place, cursor);
             }
@@ -235,6 +263,13 @@ impl MergedRows {
         self.current = Some(winner);
         Ok(())
     }
+}
+
+/// The first key group that is wanted of these files.
+fn start_of(run: &SortedRun, wanted: KeyGroupRange) -> u16 {
+    let first = run.files.first().map(|(_, file)| file.groups.start());
+    let start = first.unwrap_or_else(|| wanted.start());
+    start.max(wanted.start()).get()
 }
 
 /// First of the rows `from..to` that is not `before`, which only those at the front are; found in steps that
@@ -293,86 +328,5 @@ impl Run<'_> {
     fn column<'c>(&self, column: &'c BinaryArray) -> (&'c [i32], &'c [u8]) {
         let offsets = &column.value_offsets()[self.rows.start..=self.rows.end];
         (offsets, column.value_data())
-    }
-}
-
-impl Cursor {
-    fn open(blobs: &Arc<dyn BlobStore>, file: Waiting, bytes: &mut u64) -> Result<Option<Self>> {
-        let Waiting {
-            age,
-            path,
-            file,
-            groups,
-        } = file;
-        let reader = FileReader::open(blobs, path, &file)?;
-        let mut row_groups = VecDeque::from(reader.row_groups_of(groups));
-        let Some(first) = row_groups.pop_front() else {
-            return Ok(None);
-        };
-        *bytes += reader.row_group_bytes(first);
-        let rows = reader.read(first)?;
-        let mut cursor = Self {
-            age,
-            reader,
-            groups,
-            row_groups,
-            rows,
-            at: 0,
-        };
-        Ok(cursor.settle(bytes)?.then_some(cursor))
-    }
-
-    /// Goes on to the next row that counts; false at the end.
-    fn settle(&mut self, bytes: &mut u64) -> Result<bool> {
-        loop {
-            while self.at < self.rows.len() {
-                let group = self.rows.groups.value(self.at);
-                if group > self.groups.end().get() {
-                    return Ok(false);
-                }
-                if group >= self.groups.start().get() {
-                    return Ok(true);
-                }
-                self.at += 1;
-            }
-            let Some(next) = self.row_groups.pop_front() else {
-                return Ok(false);
-            };
-            *bytes += self.reader.row_group_bytes(next);
-            self.rows = self.reader.read(next)?;
-            self.at = 0;
-        }
-    }
-
-    fn key(&self) -> (u16, &[u8]) {
-        self.rows.key(self.at)
-    }
-
-    /// Where the live rows of this row's key group end that come before any other cursor's, `until` being the
-    /// least of those.
-    fn run_end(&self, until: Option<(u16, &[u8])>, waiting: Option<&Waiting>) -> usize {
-        let (groups, values) = (&self.rows.groups, &self.rows.values);
-        let group = groups.value(self.at);
-        if waiting.is_some_and(|file| file.groups.start().get() <= group) {
-            return self.at + 1;
-        }
-        let last = self.at + 1;
-        let mut end = first_beyond(last, self.rows.len(), |row| groups.value(row) == group);
-        if let Some(until) = until.filter(|(other, _)| *other == group) {
-            end = first_beyond(last, end, |row| self.rows.key(row) < until);
-        }
-        if values.null_count() > 0 {
-            end = (last..end).find(|row| values.is_null(*row)).unwrap_or(end);
-        }
-        end
-    }
-
-    fn row(&self) -> Row<'_> {
-        let (group, key) = self.key();
-        Row {
-            group,
-            key,
-            value: self.rows.value(self.at),
-        }
     }
 }
