@@ -7,7 +7,9 @@ use crate::ids::{BlobPath, CheckpointId, OperatorUid, WriterEpoch};
 use crate::manifest::{Manifest, ManifestKind};
 use crate::merge::MergeLimits;
 use crate::parquet::{RowGroupLimits, WHOLE_BELOW};
-use crate::protocol::{self, CHECKPOINTS, CheckpointRef, Damage, PassedOver, WRITERS};
+use crate::protocol::{
+    self, CHECKPOINTS, CheckpointRef, CompactionPolicy, Damage, PassedOver, WRITERS,
+};
 use crate::shard::{Columns, ShardTarget, ShardWriter, create};
 use bytes::Bytes;
 use state_backend::KeyGroupRange;
@@ -152,6 +154,16 @@ pub enum Location {
 }
 
 impl CheckpointStore {
+    /// The default policy, with chains as short as this store's merges read at once: a reader of a longer one opens
+    /// its files again and again. Not below 8 files, so that a small memory for merges does not mean one after each
+    /// checkpoint.
+    #[must_use]
+    pub fn compaction_policy(&self) -> CompactionPolicy {
+        let policy = CompactionPolicy::default();
+        let inputs = policy.max_inputs().min(self.options.fan_in());
+        policy.with_max_inputs(inputs.max(8))
+    }
+
     /// Opens a directory for writing, and takes it over: every other writer, wherever it runs,
     /// gets [`Error::Fenced`] at its next commit.
     ///
@@ -536,4 +548,29 @@ fn nonce() -> u64 {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // What is behind it is one number, which no panic can leave half written.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::blob::MemoryBlobs;
+
+    #[test]
+    fn chains_stay_as_short_as_a_merge_reads_at_once() -> Result<()> {
+        let inputs = |merge_bytes: usize| -> Result<usize> {
+            let options = StoreOptions::default().with_buffer_bytes(1 << 20);
+            let options = options.with_merge_bytes(merge_bytes);
+            let own = options.fan_in();
+            let store = CheckpointStore::open(Arc::new(MemoryBlobs::new()), options)?;
+            assert_eq!(store.options.fan_in(), own);
+            Ok(store.compaction_policy().max_inputs())
+        };
+        let options = StoreOptions::default().with_buffer_bytes(1 << 20);
+        let fan_in = options.with_merge_bytes(8 << 20).fan_in();
+        assert!((9..64).contains(&fan_in));
+        assert_eq!(inputs(8 << 20)?, fan_in);
+        assert_eq!(inputs(1 << 30)?, CompactionPolicy::default().max_inputs());
+        assert_eq!(inputs(0)?, 8);
+        Ok(())
+    }
 }

@@ -103,10 +103,10 @@ impl TableCheckpoints {
         let store = CheckpointStore::open(blobs, StoreOptions::default())?;
         let latest = store.latest()?;
         Ok(Self {
+            policy: store.compaction_policy(),
             store,
             uid,
             retention: Retention::default(),
-            policy: CompactionPolicy::default(),
             previous: latest.manifest,
             next: latest.next_id,
             compaction: None,

@@ -52,6 +52,12 @@ impl CompactionPolicy {
         self.max_inputs = inputs.max(2);
         self
     }
+
+    /// See [`with_max_inputs`](Self::with_max_inputs).
+    #[must_use]
+    pub fn max_inputs(&self) -> usize {
+        self.max_inputs
+    }
 }
 
 /// Which files of one state's chain, oldest first, to merge into one layer.

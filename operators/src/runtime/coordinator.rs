@@ -23,7 +23,7 @@ use crate::graph::{Graph, lock};
 use crate::job::{CompletedCheckpoint, Request, Shared};
 use crate::restart::RestartCounter;
 use crate::status::JobState;
-use checkpoint_store::{CompactionPolicy, Compactor, Manifest};
+use checkpoint_store::{Compactor, Manifest};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -171,7 +171,8 @@ impl<E: Executor> Coordinator<E> {
             drain: None,
             savepoints: Savepoints::default(),
             compactor: config.checkpoint.as_ref().map(|checkpoint| {
-                Compactor::new(checkpoint.store.clone(), CompactionPolicy::default())
+                let policy = checkpoint.store.compaction_policy();
+                Compactor::new(checkpoint.store.clone(), policy)
             }),
             restoring: None,
             observer: Observer::new(&config.name),

@@ -9,8 +9,9 @@ use crate::{
 };
 use std::{ops::ControlFlow, sync::Arc};
 
-/// Rows of a source go on to a backend about this many bytes at a time.
-const PORTION_BYTES: usize = 16 << 20;
+/// Rows of a source go on to a backend about this many bytes at a time, and less within a small budget: three such
+/// portions are in memory at once, and the backend's buffers are not evicted from.
+const PORTION_BYTES: u64 = 16 << 20;
 
 /// Rows of a source that nobody claims wait in chunks of about this size.
 const WAITING_BYTES: usize = 1 << 20;
@@ -112,20 +113,21 @@ impl StateStore {
     /// Loads all rows into the backend, the next ones being read meanwhile.
     fn load_from(&mut self, catalog: &StateCatalog, source: &dyn RestoreSource) -> Result<()> {
         let range = self.engine.range;
+        let portion = PORTION_BYTES.min(self.engine.limit / 64) as usize;
         let read = |put: Put<'_, (usize, Vec<DeltaChunk>)>| {
             for (at, entry) in catalog.states.iter().enumerate() {
                 let (mut full, mut bytes) = (Vec::new(), 0);
                 let mut open = DeltaChunk::new(entry.id, range.start());
                 let mut flow = ControlFlow::Continue(());
                 source.read(&entry.name, range, &mut |rows| {
-                    if open.group != rows.group() || bytes + open.bytes() > PORTION_BYTES {
+                    if open.group != rows.group() || bytes + open.bytes() > portion {
                         let next = DeltaChunk::new(entry.id, rows.group());
                         let chunk = std::mem::replace(&mut open, next);
                         bytes += chunk.bytes();
                         full.push(chunk);
                     }
                     open.extend(&rows);
-                    if bytes > PORTION_BYTES {
+                    if bytes > portion {
                         bytes = 0;
                         flow = put((at, std::mem::take(&mut full)));
                     }
