@@ -235,6 +235,18 @@ pub(crate) fn rows(report: &Report) -> Vec<(&'static str, Vec<String>)> {
             "the same, of the thread's own time",
             each(&|b| b.slice.thread_ms.map(millis)),
         ),
+        (
+            "slices over 1 ms, of that time; all",
+            each(&|b| Some(format!("{}; {}", b.slices.over_1_ms, b.slices.count))),
+        ),
+        (
+            "longest gap of a thread doing nothing",
+            each(&|b| Some(millis(b.idle.ms))),
+        ),
+        (
+            "the same, of the thread's own time",
+            each(&|b| b.idle.thread_ms.map(millis)),
+        ),
         ("longest operation", each(&|b| Some(millis(b.operation.ms)))),
         (
             "the same, of the thread's own time",

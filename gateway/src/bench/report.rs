@@ -31,6 +31,12 @@ pub(crate) struct BackendReport {
     /// The longest slice of background work between operations of the mix, with a checkpoint under way or not.
     #[serde(default)]
     pub(crate) slice: Pause,
+    #[serde(default)]
+    pub(crate) slices: Slices,
+    /// The longest that the machine held up the thread while it only looked at the clocks, for as long as the mix took, five
+    /// seconds at most: what a slice or an operation may contain without the store's doing.
+    #[serde(default)]
+    pub(crate) idle: Pause,
     /// The longest operation of the mix; beyond the budget it evicts, and may wait for the disk.
     #[serde(default)]
     pub(crate) operation: Pause,
@@ -65,6 +71,14 @@ pub(crate) struct Pause {
     pub(crate) ms: f64,
     /// By the processor time of the thread: without waiting, and without what others took meanwhile.
     pub(crate) thread_ms: Option<f64>,
+}
+
+/// The slices of background work.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Slices {
+    pub(crate) count: u64,
+    /// By the processor time of the thread, where the system tells it.
+    pub(crate) over_1_ms: u64,
 }
 
 /// One checkpoint: from its beginning until it was published.

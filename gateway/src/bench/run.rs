@@ -7,7 +7,7 @@ use super::{
     ids::{Ids, Random},
     payload::{Boxed, Inline, Payload},
     process,
-    report::{BackendReport, Checkpoint, Latency, Moment, Pause},
+    report::{BackendReport, Checkpoint, Latency, Moment, Pause, Slices},
     subject::{Plain, SCANNED, Stored, Subject, store_options},
 };
 use state_backend::{PumpStatus, SnapshotKind};
@@ -16,6 +16,15 @@ use time_engine::{Clock, SystemClock};
 
 /// Operations between two slices of background work, as a shard works through a batch of events.
 const BATCH: u64 = 256;
+
+/// What a slice of background work is to stay below.
+const A_MILLISECOND: Duration = Duration::from_millis(1);
+
+/// Most that is spent on watching the machine.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// What a checkpoint's writer takes however small its buffer is: tables of the compressor, and Parquet's own buffers.
+const WRITER_BYTES: u64 = 4 << 20;
 
 /// Points of the timeline.
 const MOMENTS: u64 = 120;
@@ -96,6 +105,8 @@ fn run_as<P: Payload>(
         progress,
         chunks: Vec::new(),
         longest_slice: Stall::default(),
+        slices: Slices::default(),
+        mixed_for: Duration::ZERO,
     };
     let load_per_s = passes.load()?;
     let ops = (config.ops / 4).max(1);
@@ -126,7 +137,8 @@ fn run_as<P: Payload>(
     let (mix_per_s, timeline) = passes.mix(checkpoints.as_mut(), &mut taken)?;
     let latency = passes.latencies(checkpoints.as_mut())?;
     let operation = passes.longest_operation(checkpoints.as_mut())?;
-    let slice = passes.longest_slice;
+    let idle = passes.doing_nothing();
+    let (slice, slices) = (passes.longest_slice, passes.slices);
     let after = process::memory();
     let stats = subject.stats();
     let rows = config.keys + u64::from(SCANNED) * maps;
@@ -159,6 +171,8 @@ fn run_as<P: Payload>(
         mix_per_s,
         latency,
         slice: pause(slice),
+        slices,
+        idle: pause(idle),
         operation: pause(operation),
         checkpoints: taken,
         restore_s,
@@ -189,7 +203,11 @@ fn pause(stall: Stall) -> Pause {
 fn store_bytes(config: &Config) -> u64 {
     match config.checkpoint_every {
         None => config.budget_bytes,
-        Some(_) => config.budget_bytes - 4 * checkpoint_buffer(config.budget_bytes) as u64,
+        Some(_) => {
+            let writer = 4 * checkpoint_buffer(config.budget_bytes) as u64 + WRITER_BYTES;
+            // A budget is 16 MiB at least.
+            config.budget_bytes.saturating_sub(writer)
+        }
     }
 }
 
@@ -206,6 +224,9 @@ struct Passes<'a> {
     progress: &'a mut dyn Progress,
     chunks: Vec<state_backend::DeltaChunk>,
     longest_slice: Stall,
+    slices: Slices,
+    /// How long the mix took.
+    mixed_for: Duration,
 }
 
 impl Passes<'_> {
@@ -318,6 +339,7 @@ impl Passes<'_> {
             }
         }
         let per_s = self.rate(ops, from);
+        self.mixed_for = self.clock.elapsed() - from;
         if let Some((checkpoints, _)) = checkpoints {
             self.end_checkpoint(checkpoints, from, Some(taken))?;
         }
@@ -396,7 +418,7 @@ impl Passes<'_> {
         let Some((checkpoints, every)) = checkpoints else {
             let began = self.watch();
             self.subject.between(&mut self.chunks)?;
-            self.longest_slice = self.longest_slice.max(self.since(began));
+            self.count(self.since(began));
             return Ok(());
         };
         let now = self.clock.elapsed();
@@ -452,7 +474,28 @@ impl Passes<'_> {
     fn note(&mut self, checkpoints: &mut Checkpoints, began: (Duration, Option<Duration>)) {
         let stall = self.since(began);
         checkpoints.stalled(stall);
-        self.longest_slice = self.longest_slice.max(stall);
+        self.count(stall);
+    }
+
+    fn count(&mut self, slice: Stall) {
+        self.longest_slice = self.longest_slice.max(slice);
+        self.slices.count += 1;
+        self.slices.over_1_ms += u64::from(slice.thread.unwrap_or(slice.clock) > A_MILLISECOND);
+    }
+
+    /// The longest that the machine holds up a thread which only looks at the clocks, while nothing else is done here:
+    /// what of the other figures is not the store's.
+    fn doing_nothing(&mut self) -> Stall {
+        let until = self.clock.elapsed() + self.mixed_for.min(IDLE);
+        self.progress.pass("doing nothing", 1);
+        let mut longest = Stall::default();
+        let mut before = self.watch();
+        while before.0 < until {
+            longest = longest.max(self.since(before));
+            before = self.watch();
+        }
+        self.progress.done(1);
+        longest
     }
 
     fn watch(&self) -> (Duration, Option<Duration>) {

@@ -73,6 +73,10 @@ fn every_backend_comes_out_with_figures() {
         assert_eq!(b.restore_s.is_some(), is_store);
         assert_eq!(!b.checkpoints.is_empty(), is_store, "{b:?}");
         assert!(
+            b.slices.count > 0 && b.slices.over_1_ms <= b.slices.count && b.idle.ms > 0.0,
+            "{b:?}"
+        );
+        assert!(
             b.checkpoints.iter().all(|c| c.rows > 0 && c.bytes > 0),
             "{b:?}"
         );
