@@ -23,8 +23,8 @@ const A_MILLISECOND: Duration = Duration::from_millis(1);
 /// Most that is spent on watching the machine.
 const IDLE: Duration = Duration::from_secs(5);
 
-/// What a checkpoint's writer takes however small its buffer is: tables of the compressor, and Parquet's own buffers.
-const WRITER_BYTES: u64 = 4 << 20;
+/// What a checkpoint's writer takes however small its buffer is: tables of the compressor, Parquet's own buffers and code.
+const WRITER_BYTES: u64 = 8 << 20;
 
 /// Points of the timeline.
 const MOMENTS: u64 = 120;
