@@ -137,9 +137,9 @@ fn run_as<P: Payload>(
     let (mix_per_s, timeline) = passes.mix(checkpoints.as_mut(), &mut taken)?;
     let latency = passes.latencies(checkpoints.as_mut())?;
     let operation = passes.longest_operation(checkpoints.as_mut())?;
+    let after = process::memory();
     let idle = passes.doing_nothing();
     let (slice, slices) = (passes.longest_slice, passes.slices);
-    let after = process::memory();
     let stats = subject.stats();
     let rows = config.keys + u64::from(SCANNED) * maps;
     let in_memory = subject
@@ -214,6 +214,16 @@ fn store_bytes(config: &Config) -> u64 {
 /// One map in a thousand keys.
 fn maps(config: &Config) -> u64 {
     (config.keys / 1000).max(1)
+}
+
+/// By the clock, and by the processor time of the thread.
+type Instant = (Duration, Option<Duration>);
+
+fn between(from: Instant, to: Instant) -> Stall {
+    Stall {
+        clock: to.0 - from.0,
+        thread: to.1.zip(from.1).map(|(to, from)| to.saturating_sub(from)),
+    }
 }
 
 struct Passes<'a> {
@@ -471,7 +481,7 @@ impl Passes<'_> {
     }
 
     /// Counts a slice of background work, and as a stall of the checkpoint under way, if there is one.
-    fn note(&mut self, checkpoints: &mut Checkpoints, began: (Duration, Option<Duration>)) {
+    fn note(&mut self, checkpoints: &mut Checkpoints, began: Instant) {
         let stall = self.since(began);
         checkpoints.stalled(stall);
         self.count(stall);
@@ -491,23 +501,20 @@ impl Passes<'_> {
         let mut longest = Stall::default();
         let mut before = self.watch();
         while before.0 < until {
-            longest = longest.max(self.since(before));
-            before = self.watch();
+            let now = self.watch();
+            longest = longest.max(between(before, now));
+            before = now;
         }
         self.progress.done(1);
         longest
     }
 
-    fn watch(&self) -> (Duration, Option<Duration>) {
+    fn watch(&self) -> Instant {
         (self.clock.elapsed(), process::thread_time())
     }
 
-    fn since(&self, (clock, thread): (Duration, Option<Duration>)) -> Stall {
-        let own = process::thread_time().zip(thread);
-        Stall {
-            clock: self.clock.elapsed() - clock,
-            thread: own.map(|(now, then)| now.saturating_sub(then)),
-        }
+    fn since(&self, began: Instant) -> Stall {
+        between(began, self.watch())
     }
 
     fn checkpoint_now(&mut self, checkpoints: &mut Checkpoints) -> Result<(), Error> {
