@@ -19,7 +19,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Streaming, transport::Channel};
+use tonic::{Code, Streaming, transport::Channel};
 
 /// As `weir` has it.
 #[cfg(unix)]
@@ -90,9 +90,12 @@ struct Report {
     recommend_rate: u64,
     recommend_event_rate: u64,
     recommend_ms: Latency,
+    /// What a call takes that is refused at once, at the same rate with nothing beside it: gRPC and its client alone.
+    refused_ms: Latency,
     visible_ms: Latency,
     saturated_requests_per_s: f64,
     saturated_ms: Latency,
+    refused_saturated_requests_per_s: f64,
     peak_rss_mb: f64,
 }
 
@@ -163,7 +166,7 @@ async fn measure(options: &Options) -> Outcome<Report> {
     let span = Duration::from_secs(options.seconds);
     let linger = Duration::from_millis(options.linger_ms);
     let (recommend, beside) = tokio::join!(
-        steady_requests(&lists, options.request_rate, span),
+        steady_requests(&lists, options.request_rate, span, Ask::List),
         ingest.steady(options.event_rate, linger, span, None),
     );
     beside?;
@@ -178,7 +181,10 @@ async fn measure(options: &Options) -> Outcome<Report> {
         )
         .await?;
     // 4. As many as possible.
-    let (saturated, requests) = saturate(&lists, options.concurrency, span).await?;
+    let (saturated, requests) = saturate(&lists, options.concurrency, span, Ask::List).await?;
+    // 5. The same two of a call that asks for nothing: what is left for lists.
+    let refused = steady_requests(&lists, options.request_rate, span, Ask::Nothing).await?;
+    let (_, refused_requests) = saturate(&lists, options.concurrency, span, Ask::Nothing).await?;
 
     let peak_rss_mb = memory("VmHWM:")?;
     drop((ingest, lists));
@@ -195,9 +201,11 @@ async fn measure(options: &Options) -> Outcome<Report> {
         recommend_rate: options.request_rate,
         recommend_event_rate: options.event_rate,
         recommend_ms: percentiles(recommend?),
+        refused_ms: percentiles(refused),
         visible_ms: percentiles(visible),
         saturated_requests_per_s: requests,
         saturated_ms: percentiles(saturated),
+        refused_saturated_requests_per_s: refused_requests,
         peak_rss_mb,
     })
 }
@@ -326,6 +334,32 @@ async fn list(lists: &mut RecommendationsClient<Channel>, n: u64, after: u64) ->
     Ok(list.recommendations.len())
 }
 
+/// What the requests of a phase are.
+#[derive(Debug, Clone, Copy)]
+enum Ask {
+    List,
+    /// A list without end, which the gateway refuses before it asks anybody.
+    Nothing,
+}
+
+async fn ask(lists: &mut RecommendationsClient<Channel>, n: u64, what: Ask) -> Outcome<()> {
+    match what {
+        Ask::List => list(lists, n, 0).await.map(drop),
+        Ask::Nothing => {
+            let request = RecommendRequest {
+                user_id: Event::nth(n).user.as_str().to_owned(),
+                k: u32::MAX,
+                min_position: 0,
+            };
+            match lists.recommend(request).await {
+                Err(refused) if refused.code() == Code::InvalidArgument => Ok(()),
+                Err(error) => Err(error.into()),
+                Ok(_) => Err("a list without end was not refused".into()),
+            }
+        }
+    }
+}
+
 /// When requests are due, from a thread of its own: the runtime's timer knows whole milliseconds only,
 /// and how late it is would be measured along.
 #[expect(
@@ -356,6 +390,7 @@ async fn steady_requests(
     lists: &RecommendationsClient<Channel>,
     rate: u64,
     span: Duration,
+    what: Ask,
 ) -> Outcome<Vec<Duration>> {
     let mut due_instants = due_instants(rate, span)?;
     let mut asked = JoinSet::new();
@@ -364,7 +399,7 @@ async fn steady_requests(
     while let Some(due) = due_instants.recv().await {
         let mut lists = lists.clone();
         asked.spawn(async move {
-            list(&mut lists, n, 0).await?;
+            ask(&mut lists, n, what).await?;
             Outcome::Ok(due.elapsed())
         });
         n += 1;
@@ -383,6 +418,7 @@ async fn saturate(
     lists: &RecommendationsClient<Channel>,
     concurrency: u64,
     span: Duration,
+    what: Ask,
 ) -> Outcome<(Vec<Duration>, f64)> {
     let begin = Instant::now();
     let mut askers = JoinSet::new();
@@ -393,7 +429,7 @@ async fn saturate(
             let mut n = asker;
             while begin.elapsed() < span {
                 let asked = Instant::now();
-                list(&mut lists, n, 0).await?;
+                ask(&mut lists, n, what).await?;
                 took.push(asked.elapsed());
                 n += concurrency;
             }

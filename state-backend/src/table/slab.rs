@@ -40,8 +40,7 @@ enum Place<T> {
 }
 
 const NONE: u32 = u32::MAX;
-/// Most bytes of a piece, unless a single item is larger. Half of that is more than the 512 KiB from which on `weir` has
-/// allocations taken from the operating system one by one. The tests want several.
+/// Most bytes of a piece, unless a single item is larger; half of that at least. The tests want several.
 const PIECE_BYTES: usize = if cfg!(test) { 64 << 10 } else { 2 << 20 };
 const FEWEST: usize = 4;
 

@@ -41,3 +41,33 @@ pub(crate) fn weir_unread<A: AsRef<OsStr>>(
     stderr.read_to_string(&mut errors).unwrap();
     (child.wait().unwrap().code(), errors)
 }
+
+/// A build that does not see `.cargo/config.toml` works, in more memory and without a sign of it but this.
+#[test]
+#[cfg(unix)]
+fn the_allocator_is_set_up_as_the_repository_says() {
+    let config = include_str!("../../../.cargo/config.toml");
+    let options = config
+        .lines()
+        .find_map(|line| line.strip_prefix("JEMALLOC_SYS_WITH_MALLOC_CONF = "));
+    let output = Command::new(&*BINARY)
+        .arg("--version")
+        .env("_RJEM_MALLOC_CONF", "confirm_conf:true")
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    let set = said
+        .lines()
+        .filter_map(|line| line.strip_prefix("<jemalloc>: -- Set conf value: "));
+    let set: Vec<_> = set
+        .filter(|option| *option != "confirm_conf:true")
+        .collect();
+    let wanted: Vec<_> = options.unwrap().trim_matches('"').split(',').collect();
+    assert_eq!(
+        set,
+        ["background_thread:true"]
+            .into_iter()
+            .chain(wanted)
+            .collect::<Vec<_>>()
+    );
+}
