@@ -291,15 +291,25 @@ impl Model {
         self.slots
             .extend(self.recent.iter().map(|(other, _)| other.slot()));
         r.prefetch_rows(&self.slots)?;
-        for slot in &self.slots {
-            if let Some(row) = r.row(*slot)? {
-                row.prefetch(item);
-            }
-        }
         let (recent, by_distance) = (&self.recent, &self.by_distance);
         if let Some(row) = r.row(item.slot())? {
             for (other, _) in recent {
-                row.prefetch(*other);
+                row.prefetch_place(*other);
+            }
+        }
+        for slot in &self.slots {
+            if let Some(row) = r.row(*slot)? {
+                row.prefetch_place(item);
+            }
+        }
+        if let Some(row) = r.row(item.slot())? {
+            for (other, _) in recent {
+                row.prefetch_entry(*other);
+            }
+        }
+        for slot in &self.slots {
+            if let Some(row) = r.row(*slot)? {
+                row.prefetch_entry(item);
             }
         }
         let part = |past: &Past, [near, far]: &[f32; 2]| {

@@ -1,3 +1,4 @@
+use prefetch_index::prefetch_index;
 use serde::{Deserialize, Serialize};
 
 use crate::model::handle::Handle;
@@ -133,15 +134,22 @@ impl Row {
         self.entries.is_empty()
     }
 
-    /// Reads what [`bump`](Self::bump) will read: see [`super::Records::prefetch_users`].
+    /// Asks for the place where a search for `other` begins, and mostly ends, without waiting for it: what
+    /// [`prefetch_entry`](Self::prefetch_entry) will read.
     #[inline]
-    pub(crate) fn prefetch(&self, other: Handle) {
-        // Where a search begins it mostly ends. Without going on, that is, without a branch that waits for
-        // memory: many of these are under way at a time.
+    pub(crate) fn prefetch_place(&self, other: Handle) {
         if let Some(mask) = self.places.len().checked_sub(1) {
-            let (at, _) = self.home(other);
-            let place = usize::from(self.places[at & mask] & PLACE);
-            std::hint::black_box(self.entries.get(place.wrapping_sub(1)).map(|e| e.1[0]));
+            prefetch_index(&self.places, self.home(other).0 & mask);
+        }
+    }
+
+    /// Asks for the entry that [`bump`](Self::bump) will change.
+    #[inline]
+    pub(crate) fn prefetch_entry(&self, other: Handle) {
+        // Without going on, that is, without a branch that waits for memory.
+        if let Some(mask) = self.places.len().checked_sub(1) {
+            let place = usize::from(self.places[self.home(other).0 & mask] & PLACE);
+            prefetch_index(&self.entries, place.wrapping_sub(1));
         }
     }
 

@@ -151,7 +151,10 @@ impl Model {
             let rank_f = rank as f32;
             let (short, long) = (exp(-rank_f / QUERY_NEAR), exp(-rank_f / QUERY_FAR));
             for ranked in list.clone() {
-                row.prefetch(ranked.handle);
+                row.prefetch_place(ranked.handle);
+            }
+            for ranked in list.clone() {
+                row.prefetch_entry(ranked.handle);
             }
             for (ranked, best) in list.clone().into_iter().zip(&mut best) {
                 let [near, far] = row.counts(ranked.handle);
