@@ -175,6 +175,41 @@
 //! * **redb** (feature `redb`): a B-tree. Keys and values on disk, ordered scans. For more keys than
 //!   memory holds; uniform random writes far beyond the budget are slow in any B-tree.
 //!
+//! ```
+//! # #[cfg(all(feature = "fs", feature = "redb"))]
+//! # fn main() -> state_backend::Result<()> {
+//! use state_backend::disk::{DiskOptions, Preset};
+//! use state_backend::{BackendConfig, StateStore, StoreOptions, ValueDef};
+//! use std::time::Instant;
+//!
+//! let dir = tempfile::tempdir().unwrap(); // of your own: what is in it may be deleted
+//! let backends = [
+//!     BackendConfig::Memory,
+//!     BackendConfig::fs(dir.path().join("fs")),
+//!     BackendConfig::Redb {
+//!         dir: dir.path().join("redb"),
+//!         options: DiskOptions::preset(Preset::FlashSsd).with_cache_bytes(16 << 20),
+//!     },
+//! ];
+//! for backend in backends {
+//!     let begin = Instant::now();
+//!     let options = StoreOptions::new()
+//!         .with_backend(backend.clone())
+//!         .with_memory_budget_bytes(64 << 20);
+//!     let mut store = StateStore::open(options)?;
+//!     let clicks = store.value(&ValueDef::<u64>::new("clicks"))?;
+//!     for event in 0..10_000_u64 {
+//!         clicks.update_or_insert_with(&mut store.scope(&(event % 1_000)), || 0, |n| *n += 1)?;
+//!     }
+//!     assert_eq!(clicks.get(&mut store.scope(&7_u64))?, Some(&10));
+//!     println!("{backend:?}: {:?}", begin.elapsed());
+//! }
+//! # Ok(())
+//! # }
+//! # #[cfg(not(all(feature = "fs", feature = "redb")))]
+//! # fn main() {}
+//! ```
+//!
 //! A backend of one's own implements [`KeyedStateBackend`] and proves itself with the suite of
 //! feature `conformance`; `examples/own_backend.rs` does that. One that can
 //! [freeze](KeyedStateBackend::freeze) its rows has snapshots of state beyond memory read beside the owner.
