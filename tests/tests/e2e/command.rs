@@ -44,7 +44,7 @@ pub(crate) fn weir_unread<A: AsRef<OsStr>>(
 
 /// A build that does not see `.cargo/config.toml` works, in more memory and without a sign of it but this.
 #[test]
-#[cfg(unix)]
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
 fn the_allocator_is_set_up_as_the_repository_says() {
     let config = include_str!("../../../.cargo/config.toml");
     let options = config
