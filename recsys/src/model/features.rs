@@ -173,12 +173,6 @@ impl Traits {
     pub(crate) fn are_of(&self, item: Handle) -> bool {
         self.holder == item.bits()
     }
-
-    /// Reads a word of it, see [`super::Records::prefetch_users`].
-    #[inline]
-    pub(crate) fn prefetch(&self) {
-        std::hint::black_box((self.last_ms, self.holder));
-    }
 }
 
 /// What the features of all items are measured by, at one instant.

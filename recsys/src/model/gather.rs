@@ -1,3 +1,5 @@
+use prefetch_index::prefetch_index;
+
 use crate::error::Result;
 use crate::model::board::Board;
 use crate::model::channel::{CHANNELS, Channel};
@@ -231,9 +233,7 @@ impl Gather {
             let at = match self.index.get(item.slot()) {
                 Some(at) => at as usize,
                 None => {
-                    if let Some(traits) = self.traits.get(item.slot() as usize) {
-                        traits.prefetch();
-                    }
+                    prefetch_index(&self.traits, item.slot() as usize);
                     let at = self.candidates.len();
                     self.index.set(item.slot(), at as u32);
                     self.candidates.push(Candidate { item, channels: 0 });

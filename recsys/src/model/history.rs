@@ -1,3 +1,4 @@
+use prefetch_index::prefetch_index;
 use serde::{Deserialize, Serialize};
 
 use crate::model::handle::Handle;
@@ -65,12 +66,12 @@ impl History {
         self.times.push(touch.at_ms);
     }
 
-    /// Reads a word of each cache line: see [`super::Records::prefetch_users`].
+    /// Asks for the items and weights, without waiting for them.
     #[inline]
     pub(crate) fn prefetch(&self) {
         const PER_LINE: usize = 64 / size_of::<Past>();
-        for (item, _) in self.items.iter().step_by(PER_LINE) {
-            std::hint::black_box(item.bits());
+        for at in (0..self.items.len()).step_by(PER_LINE) {
+            prefetch_index(&self.items, at);
         }
     }
 

@@ -1,6 +1,5 @@
-use std::hint::black_box;
-
 use hashbrown::HashMap;
+use prefetch_index::prefetch_index;
 
 use crate::catalogue::{Catalogue, CatalogueItem};
 use crate::error::Result;
@@ -83,7 +82,7 @@ impl Records for MemoryRecords {
     }
     fn prefetch_users(&mut self, slots: &[u32]) -> Result<()> {
         for slot in slots {
-            black_box(self.users.get(*slot as usize).map(|user| user.last_ms));
+            prefetch_index(&self.users, *slot as usize);
         }
         Ok(())
     }
@@ -95,7 +94,7 @@ impl Records for MemoryRecords {
     }
     fn prefetch_items(&mut self, slots: &[u32]) -> Result<()> {
         for slot in slots {
-            black_box(self.items.get(*slot as usize).map(|item| item.last_ms));
+            prefetch_index(&self.items, *slot as usize);
         }
         Ok(())
     }
@@ -107,7 +106,7 @@ impl Records for MemoryRecords {
     }
     fn prefetch_rows(&mut self, slots: &[u32]) -> Result<()> {
         for slot in slots {
-            black_box(self.rows.get(*slot as usize).map(Row::is_empty));
+            prefetch_index(&self.rows, *slot as usize);
         }
         Ok(())
     }

@@ -1,3 +1,5 @@
+use prefetch_index::prefetch_index;
+
 use crate::model::handle::{Handle, MAX_SLOTS};
 use crate::model::records::UserRecord;
 
@@ -79,14 +81,13 @@ impl Peers {
         }
     }
 
-    /// Reads what [`get`](Self::get) and a run over its items will read: see
-    /// [`super::Records::prefetch_users`].
+    /// Asks for what a run over somebody's items will read, without waiting for it.
     #[inline]
     pub(crate) fn prefetch(&self, who: Handle) {
         const PER_LINE: usize = 64 / size_of::<u32>();
         if let Some(peer) = self.get(who) {
-            for word in peer.words.iter().step_by(PER_LINE) {
-                std::hint::black_box(*word);
+            for at in (0..peer.words.len()).step_by(PER_LINE) {
+                prefetch_index(&peer.words, at);
             }
         }
     }

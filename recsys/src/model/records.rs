@@ -182,8 +182,8 @@ pub trait Records {
     fn bind_item(&mut self, id: &str, slot: Option<u32>) -> Result<()>;
     /// A user's record.
     fn user(&mut self, slot: u32) -> Result<Option<&UserRecord>>;
-    /// Reads from main memory what a look-up of these users will read. Look-ups wait for memory one
-    /// after the other, these reads at the same time. Changes nothing, and may do nothing.
+    /// Asks for what a look-up of these users will read: look-ups wait for memory one after the other,
+    /// what was asked for comes at the same time. Changes nothing, and may do nothing.
     fn prefetch_users(&mut self, slots: &[u32]) -> Result<()>;
     /// Changes a user's record.
     fn update_user<T>(&mut self, slot: u32, f: impl FnOnce(&mut UserRecord) -> T) -> Result<T>;

@@ -130,10 +130,6 @@ impl Row {
         &self.entries
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
     /// Asks for the place where a search for `other` begins, and mostly ends, without waiting for it: what
     /// [`prefetch_entry`](Self::prefetch_entry) will read.
     #[inline]

@@ -282,17 +282,19 @@ impl Sums {
             self.spare.extend(largest);
             top.raise(&mut self.spare);
         }
-        for ((at, largest), products) in self.largest.iter().zip(&self.products) {
-            if largest[0] < a.floor() && largest[1] < b.floor() {
-                continue;
-            }
-            let Some(blocks) = self.groups.get(*at as usize) else {
-                continue;
-            };
-            let holders = blocks.iter().flat_map(|block| block.holder);
-            for ([first, second], holder) in products.as_flattened().iter().zip(holders) {
-                a.push(*first, holder);
-                b.push(*second, holder);
+        // One after the other: what interests one mostly does not interest the other.
+        for (part, top) in [a, b].into_iter().enumerate() {
+            for ((at, largest), products) in self.largest.iter().zip(&self.products) {
+                if largest[part] < top.floor() {
+                    continue;
+                }
+                let Some(blocks) = self.groups.get(*at as usize) else {
+                    continue;
+                };
+                let holders = blocks.iter().flat_map(|block| block.holder);
+                for (product, holder) in products.as_flattened().iter().zip(holders) {
+                    top.push(product[part], holder);
+                }
             }
         }
     }
